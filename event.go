@@ -1,0 +1,250 @@
+package hearth
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// Kind is what an event tells.
+type Kind string
+
+// Kinds of events. KindEnd alone is in no log: when it comes, the log is gone.
+const (
+	KindJoin   Kind = "join"
+	KindLeave  Kind = "leave"
+	KindUpdate Kind = "update" // a peer's name, data, role or groups
+	KindMeta   Kind = "meta"
+	KindMsg    Kind = "msg"
+	KindConn   Kind = "conn" // a newer connection took the peer over and Conn was replaced; for nodes, no client sees it
+	KindEnd    Kind = "end"
+)
+
+// Method is the JSON-RPC notification (and the SSE event) that tells a client of this kind; "" if none does.
+func (k Kind) Method() string {
+	switch k {
+	case KindJoin:
+		return "on-peer-join"
+	case KindLeave:
+		return "on-peer-leave"
+	case KindUpdate:
+		return "on-peer-update"
+	case KindMeta:
+		return "on-metadata-change"
+	case KindMsg:
+		return "on-broadcast"
+	case KindEnd:
+		return "on-session-end"
+	}
+	return ""
+}
+
+// Event is one change of a session, as scripts write it to the log and publish it. Its text, which only a script writes
+// (store/lua/_event.lua) and only ParseEvent reads, is lines:
+//
+//	<seq> <n> <prev> <epoch>                            the hub's line: order and continuity
+//	<kind> <at> <peer> <conn> <audience>                - for none
+//	<extra>                                             by kind, see below
+//	<body>                                              the rest of the params, after seq and n
+//
+// The audience is * (all), ! (all but Peer), 0 (no peer: nodes only), @<peer_id> (one peer, of the user that extra
+// names) or r<role>,<role> (all of those roles but Peer).
+//
+// Extra is "<role> <group>,<group>" for join, update and conn (- for no group); "<reason> <by> <text>" for leave, where
+// text is a JSON string; the user as a JSON string for a private message; "<reason> <by>" then text for end; and for meta a
+// count followed by as many lines "<length> <key>", which cut the body, a list of entries, without parsing it.
+type Event struct {
+	Cursor          // its seq, its nonce, its session's epoch
+	Prev     string // nonce of the change before it; "" for the first
+	Kind     Kind
+	At       int64 // epoch milliseconds, the store's clock
+	Peer     string
+	Conn     string // secret of the connection it is about
+	Audience Audience
+	Role     string   // KindJoin, KindUpdate, KindConn: the peer's role from here on
+	Groups   []string // and its groups
+	Leave    LeaveReason
+	By       string    // KindLeave, KindEnd: peer_id of who removed it or ended the session; "" for a server
+	Text     string    // the free text they gave, as a JSON string
+	Entries  []Segment // KindMeta: the entries in Body
+	Body     string
+}
+
+// Segment is one entry of a metadata change: its key and its JSON text.
+type Segment struct {
+	Key  string
+	JSON string
+}
+
+// Audience says which members an event is for.
+type Audience struct {
+	All    bool
+	Except string   // a peer_id that is left out
+	Roles  []string // only these roles
+	Peer   string   // only this peer ...
+	User   string   // ... if it is this user's, a JSON string
+}
+
+// Includes reports whether a member with that peer_id, user (as a JSON string) and role is meant.
+func (a *Audience) Includes(peer, user, role string) bool {
+	switch {
+	case a.Peer != "":
+		return a.Peer == peer && a.User == user
+	case a.Except != "" && a.Except == peer:
+		return false
+	case a.All:
+		return true
+	}
+	for _, r := range a.Roles {
+		if r == role {
+			return true
+		}
+	}
+	return false
+}
+
+var errEvent = errors.New("hearth: malformed event")
+
+// ParseCursorLine splits the hub's line off an event's text: what order and continuity need, and the rest.
+func ParseCursorLine(text string) (c Cursor, prev, rest string, err error) {
+	line, rest, ok := strings.Cut(text, "\n")
+	seq, line, ok1 := strings.Cut(line, " ")
+	n, line, ok2 := strings.Cut(line, " ")
+	prev, epoch, ok3 := strings.Cut(line, " ")
+	num, perr := strconv.ParseUint(seq, 10, 64)
+	if !ok || !ok1 || !ok2 || !ok3 || perr != nil {
+		return Cursor{}, "", "", errEvent
+	}
+	return Cursor{Epoch: epoch, Seq: num, Nonce: n}, dash(prev), rest, nil
+}
+
+// ParseEvent reads an event's text after the hub's line, which gave c and prev.
+func ParseEvent(c Cursor, prev, rest string) (*Event, error) {
+	line, rest, ok := strings.Cut(rest, "\n")
+	f := strings.SplitN(line, " ", 5)
+	if !ok || len(f) != 5 {
+		return nil, errEvent
+	}
+	at, err := strconv.ParseInt(f[1], 10, 64)
+	if err != nil {
+		return nil, errEvent
+	}
+	e := &Event{Cursor: c, Prev: prev, Kind: Kind(f[0]), At: at, Peer: dash(f[2]), Conn: dash(f[3])}
+	extra, body, ok := strings.Cut(rest, "\n")
+	if !ok {
+		return nil, errEvent
+	}
+	e.Body = body
+	if err := e.parseExtra(extra); err != nil {
+		return nil, err
+	}
+	return e, e.parseAudience(f[4], extra)
+}
+
+func (e *Event) parseAudience(s, extra string) error {
+	switch {
+	case s == "*":
+		e.Audience.All = true
+	case s == "!":
+		e.Audience.All, e.Audience.Except = true, e.Peer
+	case s == "0":
+	case s != "" && s[0] == '@':
+		e.Audience.Peer, e.Audience.User = s[1:], extra
+	case s != "" && s[0] == 'r':
+		e.Audience.Roles, e.Audience.Except = strings.Split(s[1:], ","), e.Peer
+	default:
+		return errEvent
+	}
+	return nil
+}
+
+func (e *Event) parseExtra(extra string) error {
+	switch e.Kind {
+	case KindJoin, KindUpdate, KindConn:
+		role, groups, ok := strings.Cut(extra, " ")
+		if !ok {
+			return errEvent
+		}
+		e.Role = role
+		if groups != "-" {
+			e.Groups = strings.Split(groups, ",")
+		}
+	case KindLeave, KindEnd:
+		f := strings.SplitN(extra, " ", 3)
+		if len(f) != 3 {
+			return errEvent
+		}
+		e.Leave, e.By, e.Text = LeaveReason(f[0]), dash(f[1]), f[2]
+	case KindMeta:
+		n, err := strconv.Atoi(extra)
+		if err != nil {
+			return errEvent
+		}
+		return e.cutEntries(n)
+	}
+	return nil
+}
+
+// cutEntries takes n lines "<length> <key>" off the body and cuts what is left, entries with commas between them.
+func (e *Event) cutEntries(n int) error {
+	if n < 1 || n > len(e.Body) {
+		return errEvent
+	}
+	e.Entries = make([]Segment, n)
+	sizes := make([]int, n)
+	for i := range n {
+		line, rest, ok := strings.Cut(e.Body, "\n")
+		size, key, ok2 := strings.Cut(line, " ")
+		num, err := strconv.Atoi(size)
+		if !ok || !ok2 || err != nil || num < 0 {
+			return errEvent
+		}
+		e.Body, e.Entries[i].Key, sizes[i] = rest, key, num
+	}
+	rest := e.Body
+	for i, size := range sizes {
+		if i > 0 {
+			if rest == "" || rest[0] != ',' {
+				return errEvent
+			}
+			rest = rest[1:]
+		}
+		if size > len(rest) {
+			return errEvent
+		}
+		e.Entries[i].JSON, rest = rest[:size], rest[size:]
+	}
+	if rest != "" {
+		return errEvent
+	}
+	return nil
+}
+
+// AppendParams appends the params of the notification that tells of the event: seq and n first. only, if not nil, picks
+// the entries of a metadata change that the receiver watches; it must pick one at least.
+func (e *Event) AppendParams(dst []byte, only func(key string) bool) []byte {
+	dst = strconv.AppendUint(append(dst, `{"seq":`...), e.Seq, 10)
+	dst = append(append(append(dst, `,"n":"`...), e.Nonce...), `",`...)
+	if e.Kind != KindMeta {
+		return append(append(dst, e.Body...), '}')
+	}
+	dst = append(dst, `"values":[`...)
+	if only == nil {
+		return append(append(dst, e.Body...), `]}`...)
+	}
+	sep := ""
+	for _, s := range e.Entries {
+		if only(s.Key) {
+			dst = append(append(dst, sep...), s.JSON...)
+			sep = ","
+		}
+	}
+	return append(dst, `]}`...)
+}
+
+func dash(s string) string {
+	if s == "-" {
+		return ""
+	}
+	return s
+}

@@ -1,0 +1,77 @@
+package hearth
+
+import (
+	"bytes"
+	"encoding/json"
+	"unicode/utf8"
+)
+
+// AppendString appends s as a JSON string in its one canonical form: only '"', '\\' and control characters are escaped.
+// Two equal strings have equal forms, so the form itself can be stored and compared. Invalid UTF-8 becomes U+FFFD.
+func AppendString(dst []byte, s string) []byte {
+	const hexDigits = "0123456789abcdef"
+	dst = append(dst, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && size == 1 {
+				dst = append(append(dst, s[start:i]...), "\uFFFD"...)
+				start = i + 1
+			}
+			i += size
+			continue
+		}
+		dst = append(dst, s[start:i]...)
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		}
+		i++
+		start = i
+	}
+	return append(append(dst, s[start:]...), '"')
+}
+
+// QuoteString returns s as AppendString writes it.
+func QuoteString(s string) string { return string(AppendString(make([]byte, 0, len(s)+2), s)) }
+
+// UnquoteString reverses QuoteString; what is not a JSON string gives "".
+func UnquoteString(q string) string {
+	if len(q) >= 2 && q[0] == '"' && bytes.IndexByte([]byte(q), '\\') < 0 {
+		return q[1 : len(q)-1]
+	}
+	var s string
+	_ = json.Unmarshal([]byte(q), &s) // "" is what the comment promises
+	return s
+}
+
+// CompactJSON returns v without insignificant white space, otherwise as it was written: numbers keep their digits,
+// objects their order, strings their escapes. A v that is not JSON is a bad_params error that names what.
+func CompactJSON(what string, v []byte) ([]byte, error) {
+	if !utf8.Valid(v) {
+		return nil, BadParams("%s must be UTF-8", what)
+	}
+	var b bytes.Buffer
+	b.Grow(len(v))
+	if err := json.Compact(&b, v); err != nil {
+		return nil, BadParams("%s must be JSON", what)
+	}
+	return b.Bytes(), nil
+}
+
+// IsNull reports whether a raw JSON value is absent or null.
+func IsNull(v []byte) bool { return len(v) == 0 || string(bytes.TrimSpace(v)) == "null" }

@@ -1,0 +1,57 @@
+package hearth
+
+import "time"
+
+// Limits bounds what one session, connection or call may take. The zero value of a field means its default; WithDefaults
+// fills them in.
+type Limits struct {
+	MaxValue    int // bytes of one metadata value; 64 KiB
+	MaxKeys     int // metadata keys of a session; 5000
+	MaxMetadata int // bytes of all metadata keys and values of a session; 4 MiB
+	MaxMessage  int // bytes of one broadcast's message; 64 KiB
+	MaxPeers    int // peers of a session, hidden ones included; 10000
+	MaxFrame    int // bytes of one message from a client; 256 KiB
+	MaxOps      int // op_ids a session remembers; 100000
+
+	LogEvents int           // how many events a session's log keeps; 1000
+	LogBytes  int           // and how many bytes; 1 MiB
+	LogAge    time.Duration // and for how long; 10 minutes
+}
+
+// WithDefaults returns l with every zero field at its default.
+func (l Limits) WithDefaults() Limits {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&l.MaxValue, 64<<10)
+	def(&l.MaxKeys, 5000)
+	def(&l.MaxMetadata, 4<<20)
+	def(&l.MaxMessage, 64<<10)
+	def(&l.MaxPeers, 10_000)
+	def(&l.MaxFrame, 256<<10)
+	def(&l.MaxOps, 100_000)
+	def(&l.LogEvents, 1000)
+	def(&l.LogBytes, 1<<20)
+	if l.LogAge == 0 {
+		l.LogAge = 10 * time.Minute
+	}
+	return l
+}
+
+// Limits that are part of the contract and not configurable.
+const (
+	MaxPeerData     = 16 << 10 // bytes of one peer's data
+	MaxSessionData  = 4 << 20  // bytes of the data of all peers of a session
+	MaxGroups       = 32       // groups of one peer
+	MaxUpdateOps    = 100      // ops of one update-metadata
+	MaxSnapshotPeer = 200      // peers in the peer-list that follows a join
+	MaxSnapshotSize = 256 << 10
+	MaxPage         = 1000 // entries, peers or rooms in one page
+	DefaultPage     = 100
+
+	MinLease     = 5 * time.Second // of a peer that joined over HTTP
+	MaxLease     = time.Hour
+	DefaultLease = time.Minute
+)

@@ -1,0 +1,89 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/hearthstore/hearth"
+)
+
+// retryAfter is what a caller is told to wait when the store could not be asked.
+const retryAfter = time.Second
+
+// refusals is what a script's status means to a user.
+var refusals = map[string]hearth.Error{
+	"no_session":       {Reason: hearth.ReasonNoSession, Detail: "the room has no live session"},
+	"session_ended":    {Reason: hearth.ReasonSessionEnded, Detail: "that session is over; join to begin or meet the next one"},
+	"not_member":       {Reason: hearth.ReasonNotMember, Detail: "the connection is not this peer's (any more); join first"},
+	"peer_exists":      {Reason: hearth.ReasonPeerExists, Detail: "the peer_id is taken by another user; join with another one"},
+	"not_found":        {Reason: hearth.ReasonNotFound, Detail: "no such peer in this session"},
+	"version_conflict": {Reason: hearth.ReasonVersionConflict, Detail: "the entry is not at the expected version; current is how it stands"},
+	"too_many":         {Reason: hearth.ReasonTooMany, Detail: "the session is at its limit for these"},
+	"too_many_ops":     {Reason: hearth.ReasonTooMany, Detail: "the session remembers as many op_ids as it may; try again in five minutes, or without one"},
+	"too_large":        {Reason: hearth.ReasonTooLarge, Detail: "the session is at its limit for the size of all of these"},
+	"not_a_number":     {Reason: hearth.ReasonBadParams, Detail: "the entry holds no number, or would exceed 2^53"},
+	"no_lease":         {Reason: hearth.ReasonBadParams, Detail: "the peer has no lease: a socket keeps it alive"},
+}
+
+func refusal(status string) error {
+	e, ok := refusals[status]
+	if !ok {
+		return hearth.Errorf(hearth.ReasonInternal, "unknown status %q", status)
+	}
+	return &e
+}
+
+// failure classifies an error of the client: what was surely not executed is unavailable and may be repeated; what was
+// sent and not answered is outcome_unknown.
+func failure(op string, err error) error {
+	e := &hearth.Error{Cause: err}
+	switch {
+	case notExecuted(err):
+		e.Reason, e.Detail, e.RetryAfter = hearth.ReasonUnavailable, "the store can't be reached; try again", retryAfter
+	case isServerError(err):
+		e.Reason, e.Detail = hearth.ReasonInternal, op+": the store refused the call"
+	default:
+		e.Reason, e.Detail = hearth.ReasonOutcomeUnknown, "the store did not answer; repeat with the same op_id to be sure"
+	}
+	return e
+}
+
+// notExecuted reports whether err says that the command had no effect: it was never sent, or the server refused it whole.
+func notExecuted(err error) bool {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrClosed) {
+		return true
+	}
+	// Refusals of a server that can't or won't write now. A script that stopped halfway can't give them: Redis checks
+	// them before a script's first write.
+	for _, prefix := range []string{
+		"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "OOM", "BUSY", "MISCONF",
+	} {
+		if redis.HasErrorPrefix(err, prefix) {
+			return true
+		}
+	}
+	// Scripts flatten the error of a command they called; the embedded server also drops its prefix's place.
+	return isServerError(err) && strings.Contains(err.Error(), "command not allowed when used memory > 'maxmemory'")
+}
+
+// isServerError reports whether the server answered, with an error.
+func isServerError(err error) bool {
+	var e redis.Error
+	return errors.As(err, &e) && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// readError makes the error of a read: one that was sent and unanswered changed nothing, so it may be repeated as well.
+func readError(err error) error {
+	if hearth.ReasonOf(err) != hearth.ReasonOutcomeUnknown {
+		return err
+	}
+	e := *hearth.AsError(err)
+	e.Reason, e.Detail, e.RetryAfter = hearth.ReasonUnavailable, "the store did not answer; try again", retryAfter
+	return &e
+}

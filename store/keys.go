@@ -1,0 +1,101 @@
+package store
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Every key and channel of the product is built in this file. Each begins with the prefix; those of a room also with its
+// partition's tag in braces, so that all of a partition shares one Redis Cluster slot and a script is atomic there. A room
+// name can't choose its slot, because the first braces are ours.
+
+// slots is how many hash slots a Redis Cluster has.
+const slots = 16384
+
+// keyspace builds keys for one prefix and number of partitions.
+type keyspace struct {
+	prefix string
+	tags   []string // of the partitions
+}
+
+func newKeyspace(prefix string, partitions int) keyspace {
+	return keyspace{prefix: prefix, tags: partitionTags(partitions)}
+}
+
+// partitionTags returns n short tags whose slots are spread evenly: the i-th lies in the i-th of n equal ranges.
+func partitionTags(n int) []string {
+	tags := make([]string, n)
+	for left, try := n, 0; left > 0; try++ {
+		tag := strconv.Itoa(try)
+		if i := int(crc16(tag)) % slots * n / slots; tags[i] == "" {
+			tags[i] = tag
+			left--
+		}
+	}
+	return tags
+}
+
+// crc16 is CRC-16/XMODEM, with which Redis Cluster maps tags to slots.
+func crc16(s string) uint16 {
+	var crc uint16
+	for i := range len(s) {
+		crc ^= uint16(s[i]) << 8
+		for range 8 {
+			if crc&0x8000 != 0 {
+				crc = crc<<1 ^ 0x1021
+			} else {
+				crc <<= 1
+			}
+		}
+	}
+	return crc
+}
+
+// live is a sorted set of nodes, each with the deadline until which it is taken to be alive.
+func (k keyspace) live() string { return k.prefix + ":live" }
+
+// partitions holds the number of partitions, on which all nodes have to agree.
+func (k keyspace) partitions() string { return k.prefix + ":partitions" }
+
+func (k keyspace) inPartition(p int, name string) string {
+	return k.prefix + ":{" + k.tags[p] + "}:" + name
+}
+
+// rooms is a sorted set of a partition's live rooms with the time at which their sessions started.
+func (k keyspace) rooms(p int) string { return k.inPartition(p, "rooms") }
+
+// due is a sorted set of all that ends by time in a partition: item and deadline. Items are peer/<room>/<peer> and log/<room>.
+func (k keyspace) due(p int) string { return k.inPartition(p, "due") }
+
+func (k keyspace) partitionOf(room string) int {
+	return int(xxhash.Sum64String(room) % uint64(len(k.tags)))
+}
+
+// room returns the keys that every script about one room is given; lua/_keys.lua names them in the same order.
+func (k keyspace) room(room string) []string {
+	p := k.partitionOf(room)
+	key := func(kind string) string { return k.inPartition(p, kind+":"+room) }
+	return []string{
+		key("s"),        // hash: the session's state
+		key("c"),        // hash: peer → record: connection, user, role, groups, name …
+		key("p"),        // hash: peer → data, where there is any
+		key("m"),        // hash: metadata key → entry
+		key("l"),        // list: the log
+		k.op(room, 'a'), // hashes: op_id → first result
+		k.op(room, 'b'),
+		k.channel(room),
+		k.due(p),
+		k.rooms(p),
+	}
+}
+
+func (k keyspace) op(room string, turn byte) string {
+	return k.inPartition(k.partitionOf(room), fmt.Sprintf("o:%s/%c", room, turn))
+}
+
+// channel is where a room's changes are published.
+func (k keyspace) channel(room string) string {
+	return k.inPartition(k.partitionOf(room), "e:"+room)
+}

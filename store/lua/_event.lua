@@ -1,0 +1,49 @@
+-- The session's state, Redis's clock, and the one way in which a change takes its seq, is logged and is published.
+-- Needs _keys. Scripts set `session` and `epoch` themselves when they begin a session.
+local ROOM, NONCE = ARGV[1], ARGV[2]
+local state = redis.call('HMGET', S, 'id', 'ep', 'at', 'seq', 'n', 'lb')
+local session, epoch, started = state[1], state[2], state[3]
+local seq, last, logbytes = tonumber(state[4] or 0), state[5] or '-', tonumber(state[6] or 0)
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local composed, loglen = 0, 0
+
+-- compose gives the next change its seq and nonce and returns its text; hearth.Event says what the lines mean. A second
+-- change of one script derives its nonce from the first.
+local function compose(kind, peer, conn, audience, extra, body)
+  local n = NONCE
+  if composed > 0 then n = n .. composed end
+  composed = composed + 1
+  seq = seq + 1
+  local text = num(seq) .. ' ' .. n .. ' ' .. last .. ' ' .. epoch .. '\n'
+    .. kind .. ' ' .. num(now) .. ' ' .. peer .. ' ' .. conn .. ' ' .. audience .. '\n' .. extra .. '\n' .. body
+  last = n
+  return text
+end
+
+-- publish tells the nodes of a change that the log doesn't keep.
+local function publish(text) redis.call(PUBLISH, E, text) end
+
+-- emit composes a change, logs it and publishes it.
+local function emit(kind, peer, conn, audience, extra, body)
+  local text = compose(kind, peer, conn, audience, extra, body)
+  loglen = redis.call('RPUSH', L, text)
+  logbytes = logbytes + #text
+  publish(text)
+end
+
+-- commit ends every script that has emitted: it trims the log and writes the session's state, together with the
+-- fields of S given as field, value, ….
+local function commit(...)
+  if loglen == composed then redis.call('ZADD', DUE, num(now + LOG_AGE), 'log/' .. ROOM) end
+  if loglen >= LOG_EVENTS + LOG_SLACK then
+    local old = redis.call('LPOP', L, num(loglen - LOG_EVENTS))
+    for i = 1, #old do logbytes = logbytes - #old[i] end
+    loglen = LOG_EVENTS
+  end
+  while logbytes > LOG_BYTES and loglen > 1 do
+    logbytes = logbytes - #redis.call('LPOP', L)
+    loglen = loglen - 1
+  end
+  redis.call('HSET', S, 'seq', num(seq), 'n', last, 'lb', num(logbytes), ...)
+end

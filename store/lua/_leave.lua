@@ -1,0 +1,33 @@
+-- How a membership ends, and how a session ends with its last member. Needs _event and _peer.
+
+-- finish removes everything of the session in this one step and tells the nodes. Deletions only, so it succeeds when
+-- memory is full.
+local function finish(reason, by, text)
+  redis.call('UNLINK', S, C, P, M, L, OA, OB)
+  redis.call('ZREM', ROOMS, ROOM)
+  redis.call('ZREM', DUE, 'log/' .. ROOM)
+  publish(compose('end', '-', '-', '*', reason .. ' ' .. by .. ' ' .. text,
+    '"session_id":"' .. session .. '","reason":"' .. reason .. '"'))
+end
+
+-- depart ends one membership; it returns 1 if the session ended with it, else 0.
+local function depart(peer, r, reason, by, text)
+  local data = redis.call('HGET', P, peer)
+  local counts = redis.call('HMGET', S, 'hid', 'db')
+  redis.call('HDEL', C, peer)
+  if r.lease ~= '' then redis.call('ZREM', DUE, 'peer/' .. ROOM .. '/' .. peer) end
+  local extra = reason .. ' ' .. by .. ' ' .. text
+  local body = peer_body(peer, r, data) .. ',"reason":"' .. reason .. '"'
+  local audience = shown(r, '!')
+  if redis.call('HLEN', C) == 0 then
+    publish(compose('leave', peer, r.conn, audience, extra, body))
+    finish('empty', '-', '""')
+    return 1
+  end
+  if data then redis.call('HDEL', P, peer) end
+  emit('leave', peer, r.conn, audience, extra, body)
+  local hidden = tonumber(counts[1] or 0)
+  if audience == '0' then hidden = hidden - 1 end
+  commit('hid', num(hidden), 'db', num(tonumber(counts[2] or 0) - (data and #data or 0)))
+  return 0
+end

@@ -1,0 +1,45 @@
+-- The fence of a write and the memory of its op_id. Needs _event and _peer.
+-- ARGV[3..7]: session ('' if any), peer ('' for a server), conn, user (JSON string), op ('' for none).
+local SESSION, PEER, CONN, USER, OP = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local writer                      -- the writing peer's record
+local BY = PEER ~= '' and PEER or '-'
+
+-- fence returns why the write is refused, or nil: the session has to be the live one, and the connection the peer's.
+local function fence()
+  if not session then return SESSION ~= '' and 'session_ended' or 'no_session' end
+  if SESSION ~= '' and SESSION ~= session then return 'session_ended' end
+  if PEER == '' then return nil end
+  local rec = redis.call('HGET', C, PEER)
+  if not rec then return 'not_member' end
+  local r = unpack_record(rec)
+  if r.conn ~= CONN or r.user ~= USER then return 'not_member' end
+  writer = r
+  return nil
+end
+
+-- OA and OB take turns every OP_AGE: OA takes what is new, OB keeps what came before, so each op_id is remembered for
+-- OP_AGE at least.
+local turn
+
+-- repeated returns the first result of this op_id, or nil and why the op_id can't be taken.
+local function repeated()
+  if OP == '' then return nil end
+  local first = redis.call('HGET', OA, OP) or redis.call('HGET', OB, OP)
+  if first then return first end
+  turn = tonumber(redis.call('HGET', S, 'turn') or 0)
+  local kept = redis.call('HLEN', OA)
+  if now - turn < OP_AGE then kept = kept + redis.call('HLEN', OB) end
+  if kept >= MAX_OPS then return nil, 'too_many_ops' end
+  return nil
+end
+
+-- remember keeps the result of this op_id. It writes, so it comes after all checks.
+local function remember(result)
+  if OP == '' then return end
+  if now - turn >= OP_AGE then
+    redis.call('UNLINK', OB)
+    if redis.call('EXISTS', OA) == 1 then redis.call('RENAME', OA, OB) end
+    redis.call('HSET', S, 'turn', num(now))
+  end
+  redis.call('HSET', OA, OP, result)
+end

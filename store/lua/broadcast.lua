@@ -1,0 +1,24 @@
+-- include: _keys _event _peer _writer
+-- broadcast: one message to all, to roles or to one peer.
+-- KEYS: the room's.
+-- ARGV: 1 room, 2 nonce, 3…7 fence, 8 audience ('!' all but the sender, 'r<role>,…', '@<peer>'), 9 body up to the timestamp.
+-- Returns: {refusal}, {'not_found'} (no such peer) or {'ok', session, "<seq> <at>"}.
+local refusal = fence()
+if refusal then return {refusal} end
+local first, full = repeated()
+if first then return {'ok', session, first} end
+if full then return {full} end
+local extra = ''
+if string.sub(ARGV[8], 1, 1) == '@' then
+  local rec = redis.call('HGET', C, string.sub(ARGV[8], 2))
+  if not rec then return {'not_found'} end
+  extra = unpack_record(rec).user
+end
+
+local body = ARGV[9] .. num(now)
+if writer then body = body .. ',' .. sender_body(PEER, writer) end
+emit('msg', BY, '-', ARGV[8], extra, body)
+commit()
+local result = num(seq) .. ' ' .. num(now)
+remember(result)
+return {'ok', session, result}

@@ -1,0 +1,16 @@
+-- include: _keys _event _peer _leave
+-- expire_peer: the lease of a peer that joined over HTTP ran out. Whoever sweeps may call it, any number of times.
+-- KEYS: the room's.
+-- ARGV: 1 room, 2 nonce, 3 peer.
+-- Returns: {'ok', 1 if the peer left by this call, else 0}.
+local item = 'peer/' .. ROOM .. '/' .. ARGV[3]
+local deadline = redis.call('ZSCORE', DUE, item)
+if not deadline or tonumber(deadline) > now then return {'ok', 0} end
+local rec = redis.call('HGET', C, ARGV[3])
+local r = rec and unpack_record(rec)
+if not r or r.lease == '' then
+  redis.call('ZREM', DUE, item) -- its session ended without it, or a socket took the peer over
+  return {'ok', 0}
+end
+depart(ARGV[3], r, 'timed_out', '-', '""')
+return {'ok', 1}

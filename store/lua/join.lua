@@ -1,0 +1,78 @@
+-- include: _keys _event _peer _watch
+-- join: a peer becomes a member, or its newer connection takes it over. The first member begins the session.
+-- KEYS: the room's.
+-- ARGV: 1 room, 2 nonce, 3 peer, 4 user (JSON string), 5 role, 6 name (JSON string, '' if not given),
+--   7 data (JSON string, '' if not given), 8 groups (with commas), 9 conn, 10 incarnation, 11 flags, 12 lease (ms or ''),
+--   13 session_id and 14 epoch of a new session, 15 how many peers to return, 16… watched keys (see _watch).
+-- Returns: {'peer_exists'}, {'too_many'}, {'too_large'}, or {'ok', session, epoch, started_at, seq, n, peer_count,
+--   taken over (0/1), expires_at ('' without a lease), own record, own data, {peer, record, data, …}, {key, entry, …}}.
+local PEER, USER, NAME, DATA, CONN, FLAGS, LEASE = ARGV[3], ARGV[4], ARGV[6], ARGV[7], ARGV[9], ARGV[11], ARGV[12]
+local counts = redis.call('HMGET', S, 'hid', 'db')
+local hidden, databytes = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
+local rec = redis.call('HGET', C, PEER)
+local olddata = redis.call('HGET', P, PEER)
+if DATA == '""' then DATA = false elseif DATA == '' then DATA = olddata end
+
+local r
+if rec then
+  r = unpack_record(rec)
+  if r.user ~= USER then return {'peer_exists'} end
+elseif redis.call('HLEN', C) >= MAX_PEERS then
+  return {'too_many'}
+end
+databytes = databytes - (olddata and #olddata or 0) + (DATA and #DATA or 0)
+if databytes > MAX_DATA and DATA and DATA ~= olddata then return {'too_large'} end
+
+-- No check comes after this line.
+if not session then
+  session, epoch, started = ARGV[13], ARGV[14], num(now)
+  redis.call('HSET', S, 'id', session, 'ep', epoch, 'at', started)
+  redis.call('ZADD', ROOMS, started, ROOM)
+end
+local replaced, changed
+if r then
+  replaced, changed = r.conn, (NAME ~= '' and NAME ~= r.name) or DATA ~= olddata
+  if NAME ~= '' then r.name = NAME end
+  r.conn, r.inc = CONN, ARGV[10]
+else
+  if NAME == '' then NAME = '""' end
+  r = {conn = CONN, user = USER, role = ARGV[5], groups = ARGV[8], name = NAME, inc = ARGV[10], flags = FLAGS,
+    lease = '', joined = num(now), seq = num(seq + 1)}
+  if FLAGS == 'h' then hidden = hidden + 1 end
+end
+local expires = ''
+if LEASE ~= '' then
+  expires = num(now + tonumber(LEASE))
+  redis.call('ZADD', DUE, expires, 'peer/' .. ROOM .. '/' .. PEER)
+elseif r.lease ~= '' then
+  redis.call('ZREM', DUE, 'peer/' .. ROOM .. '/' .. PEER)
+end
+r.lease = LEASE
+local own = pack_record(r)
+redis.call('HSET', C, PEER, own)
+if DATA ~= olddata then
+  if DATA then redis.call('HSET', P, PEER, DATA) else redis.call('HDEL', P, PEER) end
+end
+if replaced then
+  emit('conn', PEER, replaced, '0', peer_extra(r), '')
+  if changed then emit('update', PEER, CONN, shown(r, '*'), peer_extra(r), peer_body(PEER, r, DATA)) end
+else
+  emit('join', PEER, CONN, shown(r, '!'), peer_extra(r), peer_body(PEER, r, DATA))
+end
+commit('hid', num(hidden), 'db', num(databytes))
+
+-- At most that many others, whichever a scan meets first; a scan of a small room returns all of it.
+local others, want = {}, tonumber(ARGV[15])
+if want > 0 then
+  local found = redis.call('HSCAN', C, '0', 'COUNT', ARGV[15])[2]
+  for i = 1, #found, 2 do
+    if #others >= 3 * (want - 1) then break end
+    if found[i] ~= PEER and not string.find(unpack_record(found[i + 1]).flags, 'h', 1, true) then
+      others[#others + 1] = found[i]
+      others[#others + 1] = found[i + 1]
+      others[#others + 1] = databytes > 0 and redis.call('HGET', P, found[i]) or ''
+    end
+  end
+end
+return {'ok', session, epoch, started, num(seq), last, num(redis.call('HLEN', C) - hidden), replaced and 1 or 0, expires,
+  own, DATA or '', others, watched(16)}

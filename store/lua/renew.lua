@@ -1,0 +1,11 @@
+-- include: _keys _event _peer _writer
+-- renew: a peer that joined over HTTP extends its lease.
+-- KEYS: the room's.
+-- ARGV: 1 room, 2 nonce, 3…7 fence.
+-- Returns: {refusal}, {'no_lease'} or {'ok', expires_at}.
+local refusal = fence()
+if refusal then return {refusal} end
+if writer.lease == '' then return {'no_lease'} end
+local expires = num(now + tonumber(writer.lease))
+redis.call('ZADD', DUE, expires, 'peer/' .. ROOM .. '/' .. PEER)
+return {'ok', expires}

@@ -1,0 +1,137 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/hearthstore/hearth"
+)
+
+// Room returns the state of the room's session. Errors: no_session.
+func (s *Store) Room(ctx context.Context, room string) (hearth.Session, error) {
+	ses, _, err := s.read(ctx, verbRoom, room, "")
+	return ses, err
+}
+
+// Rooms returns a page of live rooms, and the cursor of the next page ("" after the last). A room whose session begins or
+// ends meanwhile may be in it or not.
+func (s *Store) Rooms(ctx context.Context, cursor string, limit int) ([]hearth.Session, string, error) {
+	p, after, err := parseRoomsCursor(cursor, len(s.keys.tags))
+	if err != nil {
+		return nil, "", err
+	}
+	var out []hearth.Session
+	for ; p < len(s.keys.tags); p, after = p+1, "" {
+		names, err := s.client.ZRangeArgs(ctx, redis.ZRangeArgs{Key: s.keys.rooms(p), Start: 0, Stop: -1}).Result()
+		if err != nil {
+			return nil, "", readError(failure("rooms", err))
+		}
+		for _, room := range sortedAfter(names, after) {
+			if len(out) == limit {
+				return out, roomsCursor(p, out[len(out)-1].Room, s.keys), nil
+			}
+			ses, err := s.Room(ctx, room)
+			if hearth.ReasonOf(err) == hearth.ReasonNoSession {
+				continue
+			}
+			if err != nil {
+				return nil, "", err
+			}
+			out = append(out, ses)
+		}
+	}
+	return out, "", nil
+}
+
+// Due returns items of a partition whose deadline has come, at most limit, and in how long the next one after them is
+// due (negative: there is none).
+func (s *Store) Due(ctx context.Context, partition, limit int) (items []DueItem, next time.Duration, err error) {
+	r, err := s.run(ctx, verbDue, []string{s.keys.due(partition)}, limit)
+	if err != nil {
+		return nil, 0, readError(err)
+	}
+	for i := range r.list(0) {
+		items = append(items, parseDueItem(r.list(0).str(i)))
+	}
+	return items, time.Duration(r.num(1)) * time.Millisecond, nil
+}
+
+// DueItem is something that ends by time: a peer's lease, or (Peer is "") the oldest changes of a log.
+type DueItem struct {
+	Room string
+	Peer string
+}
+
+func parseDueItem(s string) DueItem {
+	kind, rest, _ := strings.Cut(s, "/")
+	room, peer, _ := strings.Cut(rest, "/")
+	if kind == "log" {
+		return DueItem{Room: room}
+	}
+	return DueItem{Room: room, Peer: peer}
+}
+
+// Settle does what an item's deadline asks for, if it is still due: any node may call it, any number of times.
+func (s *Store) Settle(ctx context.Context, item DueItem) error {
+	if item.Peer == "" {
+		_, err := s.call(ctx, verbLogTrim, s.keys.room(item.Room), item.Room)
+		return err
+	}
+	_, err := s.call(ctx, verbExpirePeer, s.keys.room(item.Room), item.Room, hearth.NewNonce(), item.Peer)
+	return err
+}
+
+// Live says that a node lives, for as long as ttl, and returns all nodes that do.
+func (s *Store) Live(ctx context.Context, node string, ttl time.Duration) ([]string, error) {
+	r, err := s.run(ctx, verbLive, []string{s.keys.live()}, node, ttl.Milliseconds())
+	if err != nil {
+		return nil, readError(err)
+	}
+	nodes := make([]string, len(r))
+	for i := range r {
+		nodes[i] = r.str(i)
+	}
+	return nodes, nil
+}
+
+// Gone takes a node off the live ones at once.
+func (s *Store) Gone(ctx context.Context, node string) error {
+	if err := s.client.ZRem(ctx, s.keys.live(), node).Err(); err != nil {
+		return failure("gone", err)
+	}
+	return nil
+}
+
+func roomsCursor(partition int, room string, k keyspace) string {
+	if k.partitionOf(room) != partition { // the page ended with the partition before
+		room = ""
+	}
+	return strconv.Itoa(partition) + "." + room
+}
+
+func parseRoomsCursor(cursor string, partitions int) (partition int, after string, err error) {
+	if cursor == "" {
+		return 0, "", nil
+	}
+	p, after, ok := strings.Cut(cursor, ".")
+	n, err := strconv.Atoi(p)
+	if !ok || err != nil || n < 0 || n >= partitions || after != "" && !hearth.ValidName(after) {
+		return 0, "", hearth.BadParams("cursor must be one that an earlier page gave")
+	}
+	return n, after, nil
+}
+
+// sortedAfter sorts names and returns those after one.
+func sortedAfter(names []string, after string) []string {
+	slices.Sort(names)
+	i, found := slices.BinarySearch(names, after)
+	if found {
+		i++
+	}
+	return names[i:]
+}

@@ -1,0 +1,144 @@
+package store
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/hearthstore/hearth"
+)
+
+//go:embed lua/*.lua
+var luaFiles embed.FS
+
+// opAge is how long an op_id is remembered at least, in milliseconds.
+const opAge = 5 * 60 * 1000
+
+// A verb is one script: its name is the file's, without .lua.
+type verb string
+
+const (
+	verbJoin        verb = "join"
+	verbLeave       verb = "leave"
+	verbRemove      verb = "remove"
+	verbExpirePeer  verb = "expire_peer"
+	verbRenew       verb = "renew"
+	verbEnd         verb = "end"
+	verbSet         verb = "set"
+	verbDelete      verb = "delete"
+	verbUpdate      verb = "update"
+	verbBroadcast   verb = "broadcast"
+	verbPeerUpdate  verb = "peer_update"
+	verbGroupAdd    verb = "group_add"
+	verbGroupRemove verb = "group_remove"
+	verbRoom        verb = "room"
+	verbGet         verb = "get"
+	verbWatch       verb = "watch"
+	verbList        verb = "list"
+	verbPeerGet     verb = "peer_get"
+	verbPeerScan    verb = "peer_scan"
+	verbLog         verb = "log"
+	verbLogTrim     verb = "log_trim"
+	verbDue         verb = "due"
+	verbLive        verb = "live"
+)
+
+var verbs = []verb{
+	verbJoin, verbLeave, verbRemove, verbExpirePeer, verbRenew, verbEnd, verbSet, verbDelete, verbUpdate, verbBroadcast,
+	verbPeerUpdate, verbGroupAdd, verbGroupRemove, verbRoom, verbGet, verbWatch, verbList, verbPeerGet, verbPeerScan,
+	verbLog, verbLogTrim, verbDue, verbLive,
+}
+
+// scripts compiles the limits into each verb's source, after which come the files that its first line includes, in that
+// order, and the verb's own text. Nodes with other limits so have scripts of their own.
+func scripts(l hearth.Limits) (map[verb]*redis.Script, error) {
+	config := fmt.Sprintf("local LOG_EVENTS, LOG_SLACK, LOG_BYTES, LOG_AGE = %d, %d, %d, %d\n"+
+		"local MAX_KEYS, MAX_METADATA, MAX_PEERS, MAX_DATA, MAX_GROUPS, MAX_OPS, OP_AGE = %d, %d, %d, %d, %d, %d, %d\n"+
+		"local PUBLISH = 'PUBLISH'\n",
+		l.LogEvents, max(1, l.LogEvents/16), l.LogBytes, l.LogAge.Milliseconds(),
+		l.MaxKeys, l.MaxMetadata, l.MaxPeers, hearth.MaxSessionData, hearth.MaxGroups, l.MaxOps, opAge)
+	out := make(map[verb]*redis.Script, len(verbs))
+	for _, v := range verbs {
+		text, err := source(string(v))
+		if err != nil {
+			return nil, err
+		}
+		src := config
+		line, _, _ := strings.Cut(text, "\n")
+		if names, ok := strings.CutPrefix(line, "-- include: "); ok {
+			for _, name := range strings.Fields(names) {
+				part, err := source(name)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", v, err)
+				}
+				src += part
+			}
+		}
+		out[v] = redis.NewScript(src + text)
+	}
+	return out, nil
+}
+
+func source(name string) (string, error) {
+	b, err := luaFiles.ReadFile("lua/" + name + ".lua")
+	if err != nil {
+		return "", fmt.Errorf("store: script %s: %w", name, err)
+	}
+	return string(b), nil
+}
+
+// run executes a verb in one round trip and returns what the script returned.
+func (s *Store) run(ctx context.Context, v verb, keys []string, args ...any) (reply, error) {
+	res, err := s.scripts[v].Run(ctx, s.client, keys, args...).Slice()
+	if err != nil {
+		return nil, failure(string(v), err)
+	}
+	return res, nil
+}
+
+// call runs a verb that returns a status first, and turns a status other than ok into its error; the rest of the reply is
+// returned with it, for refusals that carry something.
+func (s *Store) call(ctx context.Context, v verb, keys []string, args ...any) (reply, error) {
+	res, err := s.run(ctx, v, keys, args...)
+	if err != nil {
+		return nil, err
+	}
+	if status := res.str(0); status != "ok" {
+		return res[1:], refusal(status)
+	}
+	return res[1:], nil
+}
+
+// reply is what a script returned. Its methods give zero values for what is absent or nil.
+type reply []any
+
+func (r reply) str(i int) string {
+	if i >= len(r) {
+		return ""
+	}
+	s, _ := r[i].(string)
+	return s
+}
+
+// has reports whether the i-th value is there and not nil.
+func (r reply) has(i int) bool { return i < len(r) && r[i] != nil }
+
+func (r reply) num(i int) int64 {
+	if i < len(r) {
+		if n, ok := r[i].(int64); ok {
+			return n
+		}
+	}
+	return parseInt(r.str(i))
+}
+
+func (r reply) list(i int) reply {
+	if i >= len(r) {
+		return nil
+	}
+	l, _ := r[i].([]any)
+	return l
+}
