@@ -1,0 +1,209 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/hearthstore/hearth"
+)
+
+// config is what the server is told: by flags, HEARTH_* variables of the same names, or a YAML file, in this order.
+type config struct {
+	file string
+
+	addr       string
+	redis      string
+	prefix     string
+	partitions int
+	accessKey  string
+	secret     string
+	origins    []string
+	nodeID     string
+	drain      time.Duration
+	logLevel   string
+	logFormat  string
+
+	maxValue, maxMetadata, maxMessage, maxFrame, logBytes byteSize
+	maxKeys, maxPeers, logEvents                          int
+	logAge                                                time.Duration
+}
+
+// byteSize is a flag of bytes that takes 65536, 64KiB and 4MiB.
+type byteSize int
+
+// byteUnits are looked for in this order.
+var byteUnits = []struct {
+	suffix string
+	factor int
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1}, {"", 1}}
+
+func (b *byteSize) Set(s string) error {
+	for _, u := range byteUnits {
+		if num, ok := strings.CutSuffix(s, u.suffix); ok {
+			n, err := strconv.Atoi(strings.TrimSpace(num))
+			if err != nil || n < 1 || n > (1<<40)/u.factor {
+				return fmt.Errorf("%q is no size: write 65536, 64KiB or 4MiB", s)
+			}
+			*b = byteSize(n * u.factor)
+			return nil
+		}
+	}
+	return nil
+}
+
+func (b *byteSize) String() string {
+	for _, u := range []int{2, 1, 0} {
+		if f := byteUnits[u].factor; int(*b) >= f && int(*b)%f == 0 {
+			return strconv.Itoa(int(*b)/f) + byteUnits[u].suffix
+		}
+	}
+	return strconv.Itoa(int(*b))
+}
+
+func (b *byteSize) Type() string { return "size" }
+
+// flags declares every setting with its default; their help is the reference that a user reads.
+func (c *config) flags(f *pflag.FlagSet) {
+	d := hearth.Limits{}.WithDefaults()
+	size := func(p *byteSize, name string, def int, help string) {
+		*p = byteSize(def)
+		f.Var(p, name, help)
+	}
+	f.StringVar(&c.file, "config", "", "YAML file of settings, named as the flags are")
+	f.StringVar(&c.addr, "addr", "", "listen address (default :8080; in development mode 127.0.0.1:8080)")
+	f.StringVar(&c.redis, "redis", embedded, "where the data is: embedded (in-process, one node, nothing kept), redis:// or rediss://")
+	f.StringVar(&c.prefix, "prefix", "hearth", "prefix of every Redis key and channel")
+	f.IntVar(&c.partitions, "partitions", 64, "over how many partitions rooms are spread; the same on all nodes, for ever")
+	f.StringVar(&c.accessKey, "app-access-key", "", "access key of the pair that signs tokens")
+	f.StringVar(&c.secret, "app-secret", "", "secret of the pair that signs tokens, 32 bytes or more; better set as HEARTH_APP_SECRET")
+	f.StringSliceVar(&c.origins, "allowed-origins", nil, "origins whose pages may connect, besides the server's own; * for all")
+	f.StringVar(&c.nodeID, "node-id", "", "name of this node in logs and in the header Hearth-Node (default random)")
+	f.DurationVar(&c.drain, "drain", 20*time.Second, "how long a stopping node may take to end what is open")
+	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
+	size(&c.maxValue, "max-value", d.MaxValue, "bytes of one metadata value")
+	f.IntVar(&c.maxKeys, "max-keys", d.MaxKeys, "metadata keys of a session")
+	size(&c.maxMetadata, "max-metadata", d.MaxMetadata, "bytes of all metadata of a session")
+	size(&c.maxMessage, "max-message", d.MaxMessage, "bytes of one broadcast message")
+	f.IntVar(&c.maxPeers, "max-peers", d.MaxPeers, "peers of a session")
+	size(&c.maxFrame, "max-frame", d.MaxFrame, "bytes of one message from a client, or of a request's body")
+	f.IntVar(&c.logEvents, "log-events", d.LogEvents, "changes that a session's log keeps")
+	size(&c.logBytes, "log-bytes", d.LogBytes, "bytes that a session's log keeps")
+	f.DurationVar(&c.logAge, "log-age", d.LogAge, "how long a session's log keeps a change")
+}
+
+func (c *config) limits() hearth.Limits {
+	return hearth.Limits{
+		MaxValue: int(c.maxValue), MaxKeys: c.maxKeys, MaxMetadata: int(c.maxMetadata), MaxMessage: int(c.maxMessage),
+		MaxPeers: c.maxPeers, MaxFrame: int(c.maxFrame), LogEvents: c.logEvents, LogBytes: int(c.logBytes), LogAge: c.logAge,
+	}
+}
+
+// envName is the variable of a flag.
+func envName(flag string) string {
+	return "HEARTH_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// load gives every flag that was not set on the command line its variable's or the file's value.
+func load(cmd *cobra.Command) error {
+	flags := cmd.Flags()
+	set := func(f *pflag.Flag, value, from string) error {
+		if err := flags.Set(f.Name, value); err != nil {
+			return fmt.Errorf("%s: %w", from, err)
+		}
+		return nil
+	}
+	var failed error
+	flags.VisitAll(func(f *pflag.Flag) {
+		if v, ok := os.LookupEnv(envName(f.Name)); ok && v != "" && !f.Changed && failed == nil {
+			failed = set(f, v, envName(f.Name))
+		}
+	})
+	if failed != nil {
+		return failed
+	}
+	file := flags.Lookup("config")
+	if file == nil || file.Value.String() == "" {
+		return nil
+	}
+	values, err := readFile(file.Value.String())
+	if err != nil {
+		return err
+	}
+	for name, v := range values {
+		f := flags.Lookup(name)
+		if f == nil || name == "config" || name == "help" {
+			return fmt.Errorf("%s: unknown setting %q; hearth serve --help lists them", file.Value, name)
+		}
+		if !f.Changed {
+			if err := set(f, v, file.Value.String()+": "+name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// readFile returns a YAML file's settings as text; names may be written with - or _.
+func readFile(path string) (map[string]string, error) {
+	b, err := os.ReadFile(path) //nolint:gosec // the path is the operator's own
+	if err != nil {
+		return nil, err
+	}
+	var raw map[string]any
+	if err := yaml.Unmarshal(b, &raw); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	out := make(map[string]string, len(raw))
+	for name, v := range raw {
+		text := fmt.Sprint(v)
+		if list, ok := v.([]any); ok {
+			parts := make([]string, len(list))
+			for i := range list {
+				parts[i] = fmt.Sprint(list[i])
+			}
+			text = strings.Join(parts, ",")
+		}
+		out[strings.ReplaceAll(name, "_", "-")] = text
+	}
+	return out, nil
+}
+
+var prefixGrammar = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
+
+// check returns what is wrong with the settings, and says what to do about it.
+func (c *config) check() error {
+	switch {
+	case !prefixGrammar.MatchString(c.prefix):
+		return fmt.Errorf("HEARTH_PREFIX must match %s", prefixGrammar)
+	case c.partitions < 1 || c.partitions > 1024:
+		return fmt.Errorf("HEARTH_PARTITIONS must be 1–1024")
+	case (c.accessKey == "") != (c.secret == ""):
+		return fmt.Errorf("HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET go together: set both, or neither for development mode")
+	case c.accessKey == "" && c.redis != embedded:
+		return fmt.Errorf("HEARTH_REDIS is set, so this is no development server: set HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET too")
+	case !slices.Contains([]string{"text", "json"}, c.logFormat):
+		return fmt.Errorf("HEARTH_LOG_FORMAT must be text or json")
+	case c.nodeID != "" && !hearth.ValidName(c.nodeID):
+		return fmt.Errorf("HEARTH_NODE_ID must match [A-Za-z0-9][A-Za-z0-9._:~@+=-]{0,127}")
+	case c.drain < time.Second:
+		return fmt.Errorf("HEARTH_DRAIN must be a second at least")
+	case c.maxKeys < 1 || c.maxPeers < 1 || c.logEvents < 1 || c.logAge < time.Second:
+		return fmt.Errorf("limits must be 1 at least, HEARTH_LOG_AGE a second")
+	case c.maxValue > c.maxFrame || c.maxMessage > c.maxFrame:
+		return fmt.Errorf("HEARTH_MAX_FRAME must be over HEARTH_MAX_VALUE and HEARTH_MAX_MESSAGE: a request carries them")
+	}
+	return nil
+}
+
+// dev reports whether the server runs in development mode: nobody gave it a key, and its data is its own.
+func (c *config) dev() bool { return c.accessKey == "" }

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"github.com/hearthstore/hearth/auth"
+	"github.com/hearthstore/hearth/httpapi"
+	"github.com/hearthstore/hearth/internal/devredis"
+	"github.com/hearthstore/hearth/node"
+	"github.com/hearthstore/hearth/store"
+)
+
+// embedded is the HEARTH_REDIS of a server that brings its own.
+const embedded = "embedded"
+
+func serveCommand() *cobra.Command {
+	var c config
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a node",
+		Long: "Run a node. Every flag can also be given as a variable (--app-secret is HEARTH_APP_SECRET) or in the file of --config;\n" +
+			"a flag goes before a variable, a variable before the file.\n\n" +
+			"Without a key pair and with the embedded store the node runs in development mode: on loopback only, handing out tokens.",
+		Args:    cobra.NoArgs,
+		PreRunE: func(cmd *cobra.Command, _ []string) error { return load(cmd) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.serve(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	c.flags(cmd.Flags())
+	return cmd
+}
+
+// serve runs a node until ctx ends. What is started last is stopped first.
+func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	log, err := c.logger(stderr)
+	if err != nil {
+		return err
+	}
+	listener, err := c.listen()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = listener.Close() }() // serving closes it too
+	client, stopRedis, err := c.openRedis(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopRedis()
+	st, err := store.New(ctx, client, store.Options{Prefix: c.prefix, Partitions: c.partitions, Limits: c.limits()})
+	if err != nil {
+		return fmt.Errorf("HEARTH_REDIS: %w", err)
+	}
+	if c.dev() {
+		c.accessKey, c.secret = "dev", rand.Text()+rand.Text()
+	}
+	verifier, err := auth.NewVerifier(auth.Config{AccessKey: c.accessKey, Secret: c.secret})
+	if err != nil {
+		return err
+	}
+	if len(c.secret) < auth.GoodSecretLen {
+		log.Warn("HEARTH_APP_SECRET is short", "bytes", len(c.secret), "recommended", auth.GoodSecretLen)
+	}
+	dev := c.redis == embedded && c.accessKey == "dev"
+	n := node.New(node.Options{ID: c.nodeID, Client: client, Store: st, Encode: httpapi.EncodeNotification, Log: log})
+	server := httpapi.New(httpapi.Options{
+		Node: n, Verifier: verifier, Dev: dev, AllowedOrigins: c.origins, Log: log, Version: versionText(),
+	})
+	hs := server.HTTPServer()
+	served := make(chan error, 1)
+	go func() { served <- hs.Serve(listener) }() // ends with hs.Shutdown
+	log.Info("serving", "addr", listener.Addr().String(), "node", n.ID(), "redis", redisName(c.redis), "version", versionText())
+	if dev {
+		hint(stdout, listener.Addr())
+	}
+	select {
+	case err = <-served:
+		err = fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	log.Info("stopping", "connections", server.Connections(), "within", c.drain)
+	stop(log, c.drain, server, hs, n)
+	return err
+}
+
+// stop ends a node: sockets first, then the leaves of their peers, then requests, then the node itself. Redis is closed
+// by who opened it, after all that.
+func stop(log *slog.Logger, within time.Duration, server *httpapi.Server, hs *http.Server, n *node.Node) {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	if err := server.Close(ctx); err != nil {
+		log.Warn("sockets did not end in time", "error", err)
+	}
+	if err := n.Wait(ctx); err != nil {
+		log.Warn("not all leaves were confirmed: ghosts may stay", "error", err)
+	}
+	if err := hs.Shutdown(ctx); err != nil {
+		log.Warn("requests did not end in time", "error", err)
+		_ = hs.Close()
+	}
+	n.Close()
+	log.Info("stopped")
+}
+
+func (c *config) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.logLevel)); err != nil {
+		return nil, fmt.Errorf("HEARTH_LOG_LEVEL must be debug, info, warn or error")
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if c.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return slog.New(slog.NewTextHandler(w, o)), nil
+}
+
+// listen opens the address; in development mode only loopback is taken.
+func (c *config) listen() (net.Listener, error) {
+	addr := c.addr
+	switch {
+	case addr == "" && c.dev():
+		addr = "127.0.0.1:8080"
+	case addr == "":
+		addr = ":8080"
+	}
+	if c.dev() {
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			return nil, fmt.Errorf("HEARTH_ADDR: %w", err)
+		}
+		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return nil, fmt.Errorf("development mode listens on loopback only, not on %s: "+
+				"set HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET to serve others", addr)
+		}
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("HEARTH_ADDR: %w", err)
+	}
+	return l, nil
+}
+
+// openRedis returns a client of the configured store, and what closes it.
+func (c *config) openRedis(ctx context.Context) (redis.UniversalClient, func(), error) {
+	url, stop := c.redis, func() {}
+	if url == embedded {
+		server, err := devredis.Start()
+		if err != nil {
+			return nil, nil, err
+		}
+		url, stop = "redis://"+server.Addr(), server.Close
+	}
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		stop()
+		return nil, nil, fmt.Errorf("HEARTH_REDIS must be embedded, redis://host:port or rediss://host:port: %w", hideURL(err, url))
+	}
+	// A script that was sent and not answered may have run. Only its caller knows whether it may be repeated, so the
+	// client must not.
+	o.MaxRetries = -1
+	o.ContextTimeoutEnabled = true
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = 2*time.Second, 3*time.Second, 3*time.Second, 3*time.Second
+	client := redis.NewClient(o)
+	pctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := client.Ping(pctx).Err(); err != nil {
+		_ = client.Close()
+		stop()
+		return nil, nil, fmt.Errorf("HEARTH_REDIS: %s does not answer: %w", redisName(c.redis), err)
+	}
+	return client, func() {
+		_ = client.Close()
+		stop()
+	}, nil
+}
+
+// redisName is a store's URL without what is secret in it.
+func redisName(url string) string {
+	scheme, rest, ok := strings.Cut(url, "://")
+	if !ok {
+		return url
+	}
+	if at := strings.LastIndex(rest, "@"); at >= 0 {
+		rest = rest[at+1:]
+	}
+	rest, _, _ = strings.Cut(rest, "?")
+	return scheme + "://" + rest
+}
+
+// hideURL keeps a URL, which may hold a password, out of an error's text.
+func hideURL(err error, url string) error {
+	return errors.New(strings.ReplaceAll(err.Error(), url, redisName(url)))
+}
+
+// hint prints lines that show the main job.
+func hint(w io.Writer, addr net.Addr) {
+	base := "http://" + addr.String()
+	_, _ = fmt.Fprintf(w, `
+Development mode: embedded store, nothing is kept, this machine only. Paste:
+
+  TOKEN=$(curl -sX POST '%[1]s/dev/token?room_id=demo&user_id=ann&role=host' | sed 's/.*"token":"\([^"]*\).*/\1/')
+  CONN=$(curl -sX PUT -H "Authorization: Bearer $TOKEN" -d '{"name":"Ann"}' %[1]s/v1/rooms/demo/peers/ann | sed 's/.*"conn_id":"\([^"]*\).*/\1/')
+  curl -X PUT -H "Authorization: Bearer $TOKEN" -H "Hearth-Conn: $CONN" -d '{"slide":3}' %[1]s/v1/rooms/demo/metadata/deck
+
+`, base)
+}

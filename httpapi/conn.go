@@ -1,0 +1,244 @@
+package httpapi
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+
+	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/auth"
+	"github.com/hearthstore/hearth/node"
+)
+
+// Close codes of RFC 6455 that only malformed frames get.
+const (
+	closeProtocol node.CloseCode = 1002
+	closeNotUTF8  node.CloseCode = 1007
+)
+
+// conn is one WebSocket. Its reader is a goroutine that runs serve; everything that is written goes through the outbox.
+type conn struct {
+	outbox
+	srv    *Server
+	br     *bufio.Reader
+	wanted string // the peer_id asked for in the query
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	// The reader's own; shutdown looks at member only once the reader has ended.
+	member *node.Member
+	text   []byte // of the message that is being read
+
+	principal atomic.Pointer[auth.Principal]
+	joined    atomic.Bool
+	mu        sync.Mutex // guards the timers against each other
+	expiry    *time.Timer
+	patience  *time.Timer
+}
+
+// serve reads requests until the socket ends, then ends the membership.
+func (c *conn) serve() {
+	defer c.srv.forget(c)
+	defer c.cancel()
+	c.patience = time.AfterFunc(c.srv.o.JoinTimeout, func() {
+		if !c.joined.Load() {
+			c.Close(node.CloseNoJoin, "no join in time")
+		}
+	})
+	c.expire(c.principal.Load())
+	code, reason := c.read()
+	if code != 0 {
+		c.Close(code, reason)
+		c.discard()
+	}
+	c.patience.Stop()
+	c.mu.Lock()
+	c.expiry.Stop()
+	c.mu.Unlock()
+	c.shut()
+	_ = c.nc.Close()
+	if c.member != nil {
+		c.member.Drop(hearth.TimedOut)
+	}
+}
+
+// expire closes the connection when p's token does.
+func (c *conn) expire(p *auth.Principal) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.expiry != nil {
+		c.expiry.Stop()
+	}
+	c.expiry = time.AfterFunc(time.Until(p.Until), func() { c.Close(node.CloseAuth, "the token has expired") })
+}
+
+// read handles messages until the socket ends, and returns the code to close it with; 0 if it is closed already.
+func (c *conn) read() (code node.CloseCode, reason string) {
+	defer func() {
+		if r := recover(); r != nil { // a fault in one call must not end the node's other connections
+			c.srv.log.Error("panic", "remote", c.nc.RemoteAddr().String(), "panic", r, "stack", string(debug.Stack()))
+			code, reason = node.CloseInternal, "internal error"
+		}
+	}()
+	for {
+		text, code, reason := c.message()
+		if code != 0 || text == nil {
+			return code, reason
+		}
+		if c.handle(text) {
+			return node.CloseNormal, "left"
+		}
+		if cap(c.text) > keepText {
+			c.text = nil
+		}
+		if !c.wait() {
+			return 0, ""
+		}
+	}
+}
+
+const (
+	// keepText is the largest buffer that a connection keeps between messages.
+	keepText = 4 << 10
+	// readStep is how much of an announced frame is allocated before it arrives.
+	readStep = 16 << 10
+	// maxFragments bounds the frames of one message: empty ones never reach the limit on its size.
+	maxFragments = 1024
+	// messageTimeout is how long the rest of a message may take once it has begun.
+	messageTimeout = 30 * time.Second
+)
+
+// message returns the text of the next message, nil when the socket has ended. Control frames between its fragments are
+// answered on the way. gobwas checks headers; sizes, UTF-8, and what a bad frame is answered with are up to its user.
+func (c *conn) message() (text []byte, code node.CloseCode, reason string) {
+	state := ws.StateServerSide
+	c.text = c.text[:0]
+	for fragments := 0; ; {
+		h, err := ws.ReadHeader(c.br)
+		if err != nil {
+			return nil, headerError(err), "malformed frame"
+		}
+		if !c.open() { // what comes after our close frame is not looked at
+			return nil, node.CloseNormal, ""
+		}
+		if err := ws.CheckHeader(h, state); err != nil {
+			return nil, closeProtocol, err.Error()
+		}
+		if h.OpCode.IsControl() {
+			if code, reason, ended := c.control(h); ended {
+				return nil, code, reason
+			}
+			continue
+		}
+		if h.OpCode == ws.OpBinary {
+			return nil, node.CloseMalformed, "messages are text"
+		}
+		limit := c.srv.node.Limits().MaxFrame
+		if fragments++; h.Length > int64(limit-len(c.text)) || fragments > maxFragments {
+			return nil, node.CloseTooBig, "message too big"
+		}
+		if !c.payload(h) {
+			return nil, 0, ""
+		}
+		if !h.Fin {
+			state = state.Set(ws.StateFragmented)
+			continue
+		}
+		c.deadline(time.Time{})
+		if !utf8.Valid(c.text) {
+			return nil, closeNotUTF8, "not UTF-8"
+		}
+		return c.text, 0, ""
+	}
+}
+
+// payload appends a frame's payload to the text, which grows with what arrives; false if the socket has ended.
+func (c *conn) payload(h ws.Header) bool {
+	begin, length := len(c.text), int(h.Length)
+	if c.br.Buffered() < length || !h.Fin {
+		c.deadline(time.Now().Add(messageTimeout))
+	}
+	for length > 0 {
+		n, at := min(length, readStep), len(c.text)
+		c.text = slices.Grow(c.text, n)[:at+n]
+		if _, err := io.ReadFull(c.br, c.text[at:]); err != nil {
+			return false
+		}
+		length -= n
+	}
+	ws.Cipher(c.text[begin:], h.Mask, 0)
+	return true
+}
+
+// headerError returns the close code for an error of reading a header: none if the socket just ended.
+func headerError(err error) node.CloseCode {
+	if errors.Is(err, ws.ErrHeaderLengthMSB) || errors.Is(err, ws.ErrHeaderLengthUnexpected) {
+		return closeProtocol
+	}
+	return 0
+}
+
+// control answers a control frame and reports whether the connection ends with it, by which code.
+func (c *conn) control(h ws.Header) (code node.CloseCode, reason string, ended bool) {
+	var buf [ws.MaxControlFramePayloadSize]byte
+	body := buf[:h.Length] // CheckHeader has refused longer ones
+	if _, err := io.ReadFull(c.br, body); err != nil {
+		return 0, "", true
+	}
+	ws.Cipher(body, h.Mask, 0)
+	switch h.OpCode {
+	case ws.OpPing:
+		c.Snapshot(ws.MustCompileFrame(ws.NewPongFrame(body)))
+		return 0, "", !c.wait()
+	case ws.OpClose:
+		code, reason = answerClose(body)
+		return code, reason, true
+	}
+	return 0, "", false
+}
+
+// answerClose returns the code that a close frame is answered with: its own, if it is one that may be sent.
+// gobwas's own check refuses 1012–1014, of which we send 1013 and get it echoed, and takes codes over 4999.
+func answerClose(body []byte) (node.CloseCode, string) {
+	if len(body) == 0 {
+		return node.CloseNormal, ""
+	}
+	if len(body) == 1 || !utf8.Valid(body[2:]) {
+		return closeProtocol, "malformed close frame"
+	}
+	code := node.CloseCode(binary.BigEndian.Uint16(body))
+	if code >= 3000 && code <= 4999 || code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006 {
+		return code, ""
+	}
+	return closeProtocol, "malformed close frame"
+}
+
+// discard reads what still comes until the other side has closed too, or for closeTimeout at most: unread input would
+// make the kernel reset the connection, and the close frame could be lost with it.
+func (c *conn) discard() {
+	_ = c.nc.SetReadDeadline(time.Now().Add(closeTimeout))
+	_, _ = io.CopyN(io.Discard, c.br, maxDiscard)
+}
+
+// maxDiscard bounds what is read of a connection that is being closed.
+const maxDiscard = 4 << 20
+
+// newConn takes over an upgraded socket.
+func newConn(s *Server, nc net.Conn, br *bufio.Reader, p *auth.Principal, wanted string) *conn {
+	c := &conn{srv: s, br: br, wanted: wanted}
+	c.init(nc)
+	c.ctx, c.cancel = context.WithCancel(context.Background()) // the connection's own life: its handler has returned
+	c.principal.Store(p)
+	return c
+}

@@ -1,0 +1,197 @@
+package httpapi
+
+import (
+	"net"
+	"sync"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/hearthstore/hearth/node"
+)
+
+const (
+	// maxQueued is how many bytes of notifications may wait for one socket: who reads slower than that is closed with
+	// 4429 and loses nothing that a resume doesn't bring back.
+	maxQueued = 1 << 20
+	// writeTimeout is how long one write may take before the socket is given up.
+	writeTimeout = 10 * time.Second
+	// closeTimeout is how long the other side has to answer a close frame.
+	closeTimeout = 2 * time.Second
+	// maxKept bounds the slices that an idle outbox keeps for the next burst.
+	maxKept = 64
+)
+
+// outbox is a socket's queue of frames. Nobody who queues waits for the socket: a goroutine writes what waits, all of it
+// in one write, and ends when nothing does, so that an idle socket has none.
+type outbox struct {
+	nc net.Conn
+
+	mu      sync.Mutex
+	drained sync.Cond // signalled when answers have been written, or the socket is gone
+	frames  [][]byte
+	spare   [][]byte
+	queued  int  // bytes of notifications that wait or are being written; bounded by maxQueued
+	answers int  // bytes of replies and snapshots that do; the connection's reader waits for them
+	writing bool // a goroutine is
+	closing bool // a close frame was queued: nothing follows it
+	gone    bool // the socket can't be written to any more
+}
+
+func (o *outbox) init(nc net.Conn) {
+	o.nc = nc
+	o.drained.L = &o.mu
+}
+
+// Send implements node.Sink.
+func (o *outbox) Send(frame []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.queued+len(frame) > maxQueued && !o.closing && !o.gone {
+		o.frames = o.frames[:0]
+		o.finish(node.CloseTooSlow, "too slow to read: reconnect and resume")
+		return
+	}
+	if o.push(frame) {
+		o.queued += len(frame)
+	}
+}
+
+// Snapshot implements node.Sink; replies go the same way.
+func (o *outbox) Snapshot(frame []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.push(frame) {
+		o.answers += len(frame)
+	}
+}
+
+// Close implements node.Sink.
+func (o *outbox) Close(code node.CloseCode, reason string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.finish(code, reason)
+}
+
+func (o *outbox) finish(code node.CloseCode, reason string) {
+	if o.push(ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusCode(code), reason)))) {
+		o.closing = true
+		// The reader, too, ends soon, whether or not the other side answers.
+		_ = o.nc.SetReadDeadline(time.Now().Add(closeTimeout))
+	}
+}
+
+// push queues a frame and reports whether it will be sent. o.mu is held.
+func (o *outbox) push(frame []byte) bool {
+	if o.closing || o.gone {
+		return false
+	}
+	o.frames = append(o.frames, frame)
+	if !o.writing {
+		o.writing = true
+		go o.write() // ends when nothing waits, at the latest when the socket is closed
+	}
+	return true
+}
+
+// write sends what waits until nothing does.
+func (o *outbox) write() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.frames) > 0 && !o.gone {
+		batch := o.frames
+		o.frames, o.spare = o.spare[:0], nil
+		queued, answers := o.queued, o.answers
+		o.mu.Unlock()
+		err := writeAll(o.nc, batch)
+		o.mu.Lock()
+		// What was queued meanwhile stays counted.
+		o.queued -= queued
+		o.answers -= answers
+		if clear(batch); cap(batch) <= maxKept {
+			o.spare = batch[:0]
+		}
+		if err != nil {
+			o.gone = true
+			_ = o.nc.Close()
+		}
+		o.drained.Broadcast()
+	}
+	o.writing = false
+	if tcp, ok := o.nc.(*net.TCPConn); ok && o.closing && !o.gone {
+		_ = tcp.CloseWrite() // the close frame is the last that it sends
+	}
+}
+
+// open reports whether no close frame has been queued.
+func (o *outbox) open() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.closing && !o.gone
+}
+
+// deadline sets the read deadline, unless the connection is being closed, which has one of its own.
+func (o *outbox) deadline(t time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closing {
+		_ = o.nc.SetReadDeadline(t)
+	}
+}
+
+// wait returns when few enough answers wait that another request may be read; false if the socket is gone.
+func (o *outbox) wait() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.answers > maxQueued && !o.gone {
+		o.drained.Wait()
+	}
+	return !o.gone
+}
+
+// shut makes the outbox drop whatever else is queued; the socket is the caller's to close.
+func (o *outbox) shut() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.gone = true
+	o.drained.Broadcast()
+}
+
+// joinSize is how much is written at once at most.
+const joinSize = 64 << 10
+
+var joinBuffers = sync.Pool{New: func() any { b := make([]byte, 0, joinSize); return &b }}
+
+// writeAll writes frames, as many as fit in one system call. Copying them into one buffer costs less than writev does for
+// frames of this size, and serves TLS as well (bench/wslib).
+func writeAll(nc net.Conn, frames [][]byte) error {
+	if err := nc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	if len(frames) == 1 {
+		_, err := nc.Write(frames[0])
+		return err
+	}
+	p := joinBuffers.Get().(*[]byte)
+	defer joinBuffers.Put(p)
+	b := (*p)[:0]
+	for _, f := range frames {
+		if len(b)+len(f) > joinSize {
+			if _, err := nc.Write(b); err != nil {
+				return err
+			}
+			if b = b[:0]; len(f) > joinSize {
+				if _, err := nc.Write(f); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		b = append(b, f...)
+	}
+	if len(b) == 0 {
+		return nil
+	}
+	_, err := nc.Write(b)
+	return err
+}

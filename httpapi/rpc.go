@@ -1,0 +1,177 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+
+	"github.com/hearthstore/hearth"
+)
+
+// maxBatch bounds the requests of one JSON-RPC batch.
+const maxBatch = 100
+
+// request is one JSON-RPC message of a client.
+type request struct {
+	ID     json.RawMessage `json:"id"`
+	Method string          `json:"method"`
+	Params json.RawMessage `json:"params"`
+}
+
+// call is a request that is being handled. Its handler returns the result object's JSON.
+type call struct {
+	conn   *conn
+	method string
+	params json.RawMessage
+	// after is run once the reply is queued: what has to follow it on the socket.
+	after []func()
+	// leave makes the connection end with the reply.
+	leave bool
+}
+
+// handle runs one message, a request or a batch, and queues its reply; it reports whether the connection ends with it.
+func (c *conn) handle(text []byte) (leave bool) {
+	text = bytes.TrimLeft(text, " \t\r\n")
+	if len(text) == 0 || text[0] != '[' {
+		k := &call{conn: c}
+		frame, replied := k.run(textFrame(), text)
+		if replied {
+			c.Snapshot(finishFrame(frame))
+		}
+		k.finish()
+		return k.leave
+	}
+	var batch []json.RawMessage
+	if err := json.Unmarshal(text, &batch); err != nil {
+		c.reject(hearth.Errorf(hearth.ReasonNotJSON, "the text is not JSON"))
+		return false
+	}
+	if len(batch) == 0 || len(batch) > maxBatch {
+		c.reject(hearth.Errorf(hearth.ReasonBadRequest, "a batch has 1–%d requests", maxBatch))
+		return false
+	}
+	frame := append(textFrame(), '[')
+	var calls []*call
+	any := false
+	for _, one := range batch {
+		k := &call{conn: c}
+		begin := len(frame)
+		if any {
+			frame = append(frame, ',')
+		}
+		var replied bool
+		if frame, replied = k.run(frame, one); !replied {
+			frame = frame[:begin]
+		}
+		any = any || replied
+		calls = append(calls, k)
+		if leave = k.leave; leave {
+			break
+		}
+	}
+	if any {
+		c.Snapshot(finishFrame(append(frame, ']')))
+	}
+	for _, k := range calls {
+		k.finish()
+	}
+	return leave
+}
+
+func (k *call) finish() {
+	for _, f := range k.after {
+		f()
+	}
+}
+
+// reject replies to what is no request.
+func (c *conn) reject(e *hearth.Error) {
+	b := append(textFrame(), `{"jsonrpc":"2.0","id":null,"error":`...)
+	c.Snapshot(finishFrame(append(rpcError(b, e, false), '}')))
+}
+
+// run handles one request and appends its reply to dst; replied is false for a notification.
+func (k *call) run(dst []byte, text []byte) (frame []byte, replied bool) {
+	q, id, err := parseRequest(text)
+	if err != nil {
+		dst = append(append(append(dst, `{"jsonrpc":"2.0","id":`...), id...), `,"error":`...)
+		return append(rpcError(dst, err, false), '}'), true
+	}
+	k.method, k.params = q.Method, q.Params
+	began := time.Now()
+	result, failed := k.dispatch()
+	k.conn.srv.metrics.rpc(k.method, failed, time.Since(began))
+	if id == nil {
+		return dst, false
+	}
+	dst = append(append(append(dst, `{"jsonrpc":"2.0","id":`...), id...), ',')
+	if failed != nil {
+		e := k.conn.srv.rpcFault(k, failed)
+		dst = rpcError(append(dst, `"error":`...), e, verbs[k.method].write)
+	} else {
+		dst = append(append(dst, `"result":`...), result...)
+	}
+	return append(dst, '}'), true
+}
+
+// parseRequest returns a request and the id to answer it with: nil if it wants no answer, null if it has none that can
+// be told.
+func parseRequest(text []byte) (q request, id json.RawMessage, err *hearth.Error) {
+	null := json.RawMessage("null")
+	if uerr := json.Unmarshal(text, &q); uerr != nil {
+		if !json.Valid(text) {
+			return q, null, hearth.Errorf(hearth.ReasonNotJSON, "the text is not JSON")
+		}
+		return q, null, hearth.Errorf(hearth.ReasonBadRequest, "a request is an object with a method, a string")
+	}
+	switch {
+	case len(q.ID) == 0:
+	case q.ID[0] == '{', q.ID[0] == '[', q.ID[0] == 't', q.ID[0] == 'f':
+		return q, null, hearth.Errorf(hearth.ReasonBadRequest, "an id is a string, a number or null")
+	default:
+		id = q.ID
+	}
+	if q.Method == "" {
+		if id == nil {
+			id = null
+		}
+		return q, id, hearth.Errorf(hearth.ReasonBadRequest, "a request has a method")
+	}
+	return q, id, nil
+}
+
+// dispatch runs the method.
+func (k *call) dispatch() (result []byte, err error) {
+	v, ok := verbs[k.method]
+	if !ok {
+		return nil, hearth.Errorf(hearth.ReasonNoSuchMethod, "no method has that name")
+	}
+	if k.conn.member == nil && !v.early {
+		return nil, hearth.Errorf(hearth.ReasonNotMember, "join first")
+	}
+	return v.run(k)
+}
+
+// bind decodes the params into a struct; absent params are an empty object.
+func (k *call) bind(into any) error {
+	if hearth.IsNull(k.params) {
+		return nil
+	}
+	if err := json.Unmarshal(k.params, into); err != nil {
+		return decodeError("params", err)
+	}
+	return nil
+}
+
+// rpcFault returns the error to tell a client, and logs what is a fault of ours.
+func (s *Server) rpcFault(k *call, err error) *hearth.Error {
+	e := hearth.AsError(err)
+	if codes(e, true).http >= 500 {
+		args := []any{"verb", k.method, "error", e}
+		if m := k.conn.member; m != nil {
+			args = append(args, "room", m.Welcome.Room, "peer", m.Peer())
+		}
+		s.log.Warn("call failed", args...)
+	}
+	return e
+}

@@ -1,0 +1,223 @@
+// Package httpapi is the node's HTTP surface: REST, the WebSocket with its JSON-RPC, health, readiness and metrics. It
+// decodes requests, calls the verbs of package node, and encodes what they return; it holds the one table of what errors
+// become on the wire. It is the only package that knows echo and the WebSocket library.
+//
+// It is not the place for rules of the product: what a verb checks, it checks below, for every transport alike.
+package httpapi
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/auth"
+	"github.com/hearthstore/hearth/node"
+)
+
+// Options says how the server answers. Node and Verifier are required.
+type Options struct {
+	Node     *node.Node
+	Verifier *auth.Verifier
+	// Dev opens the development door: POST /dev/token hands out tokens, and whatever does not come straight from this
+	// machine is refused.
+	Dev            bool
+	AllowedOrigins []string      // besides the request's own; "*" allows all
+	JoinTimeout    time.Duration // how long a WebSocket may take to join; 10 s
+	Log            *slog.Logger
+	Version        string
+}
+
+// Server serves one node. Use Handler with an http.Server, and Close before the node is closed.
+type Server struct {
+	o       Options
+	node    *node.Node
+	log     *slog.Logger
+	echo    *echo.Echo
+	metrics *metrics
+
+	mu       sync.Mutex
+	conns    map[*conn]struct{}
+	draining bool
+	wg       sync.WaitGroup // one for each connection
+}
+
+// New returns a server.
+func New(o Options) *Server {
+	if o.JoinTimeout == 0 {
+		o.JoinTimeout = 10 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{o: o, node: o.Node, log: o.Log, conns: map[*conn]struct{}{}}
+	s.metrics = newMetrics(s)
+	s.echo = echo.New()
+	s.echo.HideBanner, s.echo.HidePort = true, true
+	s.echo.HTTPErrorHandler = s.writeError
+	s.routes()
+	return s
+}
+
+// Handler returns what an http.Server serves.
+func (s *Server) Handler() http.Handler { return s.echo }
+
+// HTTPServer returns an http.Server for the handler, with the times a public endpoint needs.
+func (s *Server) HTTPServer() *http.Server {
+	return &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		// WebSockets need HTTP/1.1.
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+	}
+}
+
+func (s *Server) routes() {
+	e := s.echo
+	e.Use(s.observe, s.common)
+	if s.o.Dev {
+		e.Use(s.devDoor)
+		e.POST("/dev/token", s.devToken)
+	}
+	e.GET("/healthz", s.healthz)
+	e.GET("/readyz", s.readyz)
+	e.GET("/metrics", echo.WrapHandler(s.metrics.handler()))
+	e.GET("/v1/ws", s.websocket)
+
+	v1 := e.Group("/v1", s.limitBody, s.authenticate)
+	v1.GET("/rooms", s.listRooms)
+	v1.GET("/rooms/:room", s.getRoom)
+	v1.POST("/rooms/:room/end", s.postEnd)
+	v1.GET("/rooms/:room/peers", s.listPeers)
+	v1.GET("/rooms/:room/peers/:peer", s.readPeer)
+	v1.PUT("/rooms/:room/peers/:peer", s.putPeer)
+	v1.PATCH("/rooms/:room/peers/:peer", s.patchPeer)
+	v1.DELETE("/rooms/:room/peers/:peer", s.deletePeer)
+	v1.POST("/rooms/:room/peers/:peer/renew", s.renewPeer)
+	v1.GET("/rooms/:room/metadata", s.listEntries)
+	v1.PATCH("/rooms/:room/metadata", s.patchEntries)
+	for _, path := range []string{"/rooms/:room/metadata/:key", "/rooms/:room/entry"} {
+		v1.GET(path, s.getEntry)
+		v1.PUT(path, s.putEntry)
+		v1.DELETE(path, s.deleteEntry)
+	}
+	v1.POST("/rooms/:room/messages", s.postMessage)
+}
+
+// common sets what every response has.
+func (s *Server) common(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		h := c.Response().Header()
+		h.Set("Hearth-Node", s.node.ID())
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		return next(c)
+	}
+}
+
+// limitBody bounds a request's body by what a WebSocket message may have.
+func (s *Server) limitBody(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		r.Body = http.MaxBytesReader(c.Response(), r.Body, int64(s.node.Limits().MaxFrame))
+		return next(c)
+	}
+}
+
+func (s *Server) healthz(c echo.Context) error {
+	return c.JSON(http.StatusOK, map[string]string{"status": "ok", "version": s.o.Version, "node": s.node.ID()})
+}
+
+// readyz answers 200 while the node should be sent traffic: it is not stopping, the store answers, and so does the
+// subscription.
+func (s *Server) readyz(c echo.Context) error {
+	s.mu.Lock()
+	draining := s.draining
+	s.mu.Unlock()
+	if draining {
+		return &hearth.Error{Reason: hearth.ReasonUnavailable, Detail: "the node is stopping", RetryAfter: time.Second}
+	}
+	ctx, cancel := context.WithTimeout(c.Request().Context(), 2*time.Second)
+	defer cancel()
+	if err := s.node.Ready(ctx); err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, map[string]string{"status": "ready"})
+}
+
+// adopt starts a connection, unless the node is stopping.
+func (s *Server) adopt(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.wg.Go(c.serve)
+	return true
+}
+
+func (s *Server) forget(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+}
+
+// Connections returns how many WebSockets are open.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// Drain makes the node not ready and refuses new WebSockets.
+func (s *Server) Drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining = true
+}
+
+// Close closes all WebSockets with 1001 and waits until they have ended or ctx does. http.Server.Shutdown doesn't know
+// of them. The leaves of their peers are then on their way: see node.Node.Wait.
+func (s *Server) Close(ctx context.Context) error {
+	s.Drain()
+	s.mu.Lock()
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	for _, c := range conns {
+		c.Close(node.CloseGoingAway, "the node is going away: reconnect")
+	}
+	done := make(chan struct{})
+	go func() { // ends with the connections, each of which is given closeTimeout
+		s.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// remoteHost returns the address that a request came from, without its port.
+func remoteHost(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}

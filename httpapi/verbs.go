@@ -1,0 +1,338 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/node"
+)
+
+// rpcVerb is one JSON-RPC method.
+type rpcVerb struct {
+	run   func(*call) ([]byte, error)
+	early bool // may be called before join
+	write bool // would change the session
+}
+
+// verbs is every method that a client may call. It is filled by init because its handlers reach it through the call.
+var verbs map[string]rpcVerb
+
+func init() {
+	verbs = map[string]rpcVerb{
+		"ping":                   {run: ping, early: true},
+		"join":                   {run: join, early: true, write: true},
+		"leave":                  {run: leave, write: true},
+		"refresh-token":          {run: refreshToken, early: true},
+		"set-metadata":           {run: setMetadata, write: true},
+		"get-metadata":           {run: getMetadata},
+		"list-metadata":          {run: listMetadata},
+		"update-metadata":        {run: updateMetadata, write: true},
+		"listen-metadata-change": {run: listenMetadata},
+		"broadcast":              {run: broadcast, write: true},
+		"peer-update":            {run: peerUpdate, write: true},
+		"get-peer":               {run: getPeer},
+		"find-peer":              {run: findPeer},
+		"peer-iter-next":         {run: peerIterNext},
+		"peer-name-search":       {run: peerNameSearch},
+		"group-join":             {run: groupOwn(true), write: true},
+		"group-leave":            {run: groupOwn(false), write: true},
+		"group-add":              {run: groupOther(true), write: true},
+		"group-remove":           {run: groupOther(false), write: true},
+		"peer-leave-request":     {run: peerLeaveRequest, write: true},
+		"end-room":               {run: endRoom, write: true},
+		"analytics":              {run: ignored, early: true},
+		"track-update":           {run: ignored, early: true},
+		"trickle":                {run: ignored, early: true},
+		"answer":                 {run: ignored, early: true},
+	}
+}
+
+var empty = []byte("{}")
+
+// ignored accepts what the media signalling of a 100ms client sends.
+func ignored(*call) ([]byte, error) { return empty, nil }
+
+func ping(k *call) ([]byte, error) {
+	b := strconv.AppendInt([]byte(`{"timestamp":`), time.Now().UnixMilli(), 10)
+	if m := k.conn.member; m != nil {
+		b = append(append(append(b, `,"cursor":"`...), m.Cursor().String()...), '"')
+	}
+	return append(b, '}'), nil
+}
+
+func join(k *call) ([]byte, error) {
+	c := k.conn
+	if c.member != nil {
+		return nil, hearth.Errorf(hearth.ReasonBadRequest, "this connection has joined already; open another one")
+	}
+	var q struct {
+		Name   *string  `json:"name"`
+		Data   *string  `json:"data"`
+		Groups []string `json:"groups"`
+		Hidden bool     `json:"hidden"`
+		Listen []string `json:"listen"`
+		Resume *struct {
+			SessionID string `json:"session_id"`
+			Cursor    string `json:"cursor"`
+		} `json:"resume"`
+	}
+	if err := k.bind(&q); err != nil {
+		return nil, err
+	}
+	listen, err := hearth.ParsePatterns(q.Listen)
+	if err != nil {
+		return nil, err
+	}
+	p := c.principal.Load()
+	m, err := c.srv.node.Join(c.ctx, p, node.JoinParams{
+		Room: p.Room, Peer: c.wanted, Name: q.Name, Data: q.Data, Groups: q.Groups, Hidden: q.Hidden, Listen: listen,
+	}, c)
+	if err != nil {
+		return nil, err
+	}
+	c.member = m
+	c.joined.Store(true)
+	k.after = append(k.after, m.Begin)
+	j := &m.Welcome
+	b := append([]byte(`{"peer_id":"`), m.Peer()...)
+	b = append(append(b, `","room_id":"`...), j.Room...)
+	b = append(append(b, `","session_id":"`...), j.ID...)
+	b = strconv.AppendInt(append(b, `","started_at":`...), j.StartedAt, 10)
+	b = append(append(b, `,"cursor":"`...), j.Cursor().String()...)
+	b = strconv.AppendUint(append(b, `","seq":`...), j.Seq, 10)
+	b = append(append(b, `,"conn_id":"`...), m.Conn().String()...)
+	b = strconv.AppendBool(append(b, `","resumed":`...), j.TakenOver)
+	return append(b, `,"recovered":false}`...), nil
+}
+
+func leave(k *call) ([]byte, error) {
+	ended, err := k.conn.member.Leave(k.conn.ctx)
+	if err != nil {
+		return nil, err
+	}
+	k.leave = true
+	return append(strconv.AppendBool([]byte(`{"session_ended":`), ended), '}'), nil
+}
+
+func refreshToken(k *call) ([]byte, error) {
+	var q struct {
+		Token string `json:"token"`
+	}
+	if err := k.bind(&q); err != nil {
+		return nil, err
+	}
+	p, err := k.conn.srv.o.Verifier.Verify(q.Token)
+	if err != nil {
+		return nil, err
+	}
+	old := k.conn.principal.Load()
+	if p.Management || p.Room != old.Room || p.User != old.User || p.Peer != old.Peer {
+		return nil, hearth.Errorf(hearth.ReasonForbidden, "the new token has to be of the same room, user and peer")
+	}
+	k.conn.principal.Store(p)
+	k.conn.expire(p)
+	if m := k.conn.member; m != nil {
+		m.Refresh(p)
+	}
+	return append(strconv.AppendInt([]byte(`{"exp":`), p.Expires.Unix(), 10), '}'), nil
+}
+
+// opID is the op_id that every write takes.
+type opID struct {
+	OpID string `json:"op_id"`
+}
+
+func peerUpdate(k *call) ([]byte, error) {
+	var q struct {
+		opID
+		Name   *string `json:"name"`
+		Data   *string `json:"data"`
+		PeerID string  `json:"peer_id"`
+	}
+	if err := k.bind(&q); err != nil {
+		return nil, err
+	}
+	m := k.conn.member
+	if q.PeerID == "" {
+		q.PeerID = m.Peer()
+	}
+	p, err := k.conn.srv.node.UpdatePeer(k.conn.ctx, m.Caller(q.OpID), q.PeerID, q.Name, q.Data)
+	if err != nil {
+		return nil, err
+	}
+	return p.AppendJSON(nil), nil
+}
+
+func getPeer(k *call) ([]byte, error) {
+	var q struct {
+		PeerID string `json:"peer_id"`
+	}
+	if err := k.bind(&q); err != nil {
+		return nil, err
+	}
+	p, err := k.conn.srv.node.Peer(k.conn.ctx, k.conn.member.Caller(""), q.PeerID)
+	if err != nil {
+		return nil, err
+	}
+	return p.AppendJSON(nil), nil
+}
+
+func findPeer(k *call) ([]byte, error) {
+	var q struct {
+		Peers []string `json:"peers"`
+		Role  string   `json:"role"`
+		Group string   `json:"group"`
+		Limit int      `json:"limit"`
+	}
+	if err := k.bind(&q); err != nil {
+		return nil, err
+	}
+	page, err := k.conn.srv.node.FindPeers(k.conn.ctx, k.conn.member.Caller(""),
+		node.PeerFilter{IDs: q.Peers, Role: q.Role, Group: q.Group}, q.Limit)
+	return iteratorPage(&page, err)
+}
+
+func peerIterNext(k *call) ([]byte, error) {
+	var q struct {
+		Iterator string `json:"iterator"`
+		Limit    int    `json:"limit"`
+	}
+	if err := k.bind(&q); err != nil {
+		return nil, err
+	}
+	page, err := k.conn.srv.node.NextPeers(k.conn.ctx, k.conn.member.Caller(""), q.Iterator, q.Limit)
+	return iteratorPage(&page, err)
+}
+
+func iteratorPage(page *node.PeerPage, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	b := append(append([]byte(`{"iterator":"`), page.Next...), '"')
+	b = strconv.AppendInt(append(b, `,"total":`...), int64(page.Total), 10)
+	b = strconv.AppendBool(append(b, `,"eof":`...), page.EOF)
+	return append(appendPeers(append(b, `,"peers":`...), page.Peers), '}'), nil
+}
+
+func peerNameSearch(k *call) ([]byte, error) {
+	var q struct {
+		Query  string `json:"query"`
+		Limit  int    `json:"limit"`
+		Offset int    `json:"offset"`
+	}
+	if err := k.bind(&q); err != nil {
+		return nil, err
+	}
+	page, err := k.conn.srv.node.SearchPeers(k.conn.ctx, k.conn.member.Caller(""), q.Query, q.Offset, q.Limit)
+	if err != nil {
+		return nil, err
+	}
+	// The peers here also bear the flat members that 100ms's search has.
+	peers := []byte{'['}
+	for i := range page.Peers {
+		p := &page.Peers[i]
+		if i > 0 {
+			peers = append(peers, ',')
+		}
+		peers = hearth.AppendString(append(peers, `{"name":`...), p.Name)
+		peers = append(peers, `,"type":"regular",`...)
+		peers = append(p.AppendBody(peers), '}')
+	}
+	b := strconv.AppendInt([]byte(`{"count":`), int64(len(page.Peers)), 10)
+	b = strconv.AppendInt(append(b, `,"limit":`...), int64(q.Limit), 10)
+	b = strconv.AppendInt(append(b, `,"offset":`...), int64(q.Offset), 10)
+	b = strconv.AppendBool(append(b, `,"eof":`...), page.EOF)
+	return append(append(append(b, `,"peers":`...), peers...), "]}"...), nil
+}
+
+func appendPeers(dst []byte, peers []hearth.Peer) []byte {
+	dst = append(dst, '[')
+	for i := range peers {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = peers[i].AppendJSON(dst)
+	}
+	return append(dst, ']')
+}
+
+type groupParams struct {
+	opID
+	Name   string `json:"name"`
+	PeerID string `json:"peer_id"`
+}
+
+// groupOwn is group-join and group-leave.
+func groupOwn(add bool) func(*call) ([]byte, error) {
+	return func(k *call) ([]byte, error) {
+		var q groupParams
+		if err := k.bind(&q); err != nil {
+			return nil, err
+		}
+		q.PeerID = k.conn.member.Peer()
+		return regroup(k, q, add)
+	}
+}
+
+// groupOther is group-add and group-remove.
+func groupOther(add bool) func(*call) ([]byte, error) {
+	return func(k *call) ([]byte, error) {
+		var q groupParams
+		if err := k.bind(&q); err != nil {
+			return nil, err
+		}
+		return regroup(k, q, add)
+	}
+}
+
+func regroup(k *call, q groupParams, add bool) ([]byte, error) {
+	change := k.conn.srv.node.RemoveFromGroup
+	if add {
+		change = k.conn.srv.node.AddToGroup
+	}
+	groups, err := change(k.conn.ctx, k.conn.member.Caller(q.OpID), q.PeerID, q.Name)
+	if err != nil {
+		return nil, err
+	}
+	return append(hearth.AppendNames([]byte(`{"groups":`), groups), '}'), nil
+}
+
+func peerLeaveRequest(k *call) ([]byte, error) {
+	var q struct {
+		opID
+		RequestedFor string `json:"requested_for"`
+		Reason       string `json:"reason"`
+	}
+	if err := k.bind(&q); err != nil {
+		return nil, err
+	}
+	_, err := k.conn.srv.node.Remove(k.conn.ctx, k.conn.member.Caller(q.OpID), q.RequestedFor, q.Reason)
+	return empty, err
+}
+
+func endRoom(k *call) ([]byte, error) {
+	var q struct {
+		opID
+		Reason string          `json:"reason"`
+		Lock   json.RawMessage `json:"lock"`
+	}
+	if err := k.bind(&q); err != nil {
+		return nil, err
+	}
+	if err := notYet("lock", q.Lock); err != nil {
+		return nil, err
+	}
+	_, err := k.conn.srv.node.End(k.conn.ctx, k.conn.member.Caller(q.OpID), q.Reason)
+	return empty, err
+}
+
+// notYet refuses a parameter of the contract that this version does not keep: ignoring it would promise what isn't done.
+// false and null are what its absence means.
+func notYet(name string, v json.RawMessage) error {
+	if hearth.IsNull(v) || string(v) == "false" || string(v) == "0" {
+		return nil
+	}
+	return hearth.BadParams("%s is not supported by this version", name)
+}

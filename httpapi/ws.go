@@ -1,0 +1,73 @@
+package httpapi
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/labstack/echo/v4"
+
+	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/node"
+)
+
+// websocket upgrades a request. A token that is refused is told by 4401 after the upgrade: a browser can't see the status
+// of a failed one. The handler returns at once, so that what net/http keeps for a request is freed while the socket lives.
+func (s *Server) websocket(c echo.Context) error {
+	r := c.Request()
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		return hearth.Errorf(hearth.ReasonBadRequest, "connect with a WebSocket")
+	}
+	if !s.originAllowed(r) {
+		return hearth.Errorf(hearth.ReasonForbidden, "this origin is not allowed; HEARTH_ALLOWED_ORIGINS lists those that are")
+	}
+	s.mu.Lock()
+	draining := s.draining
+	s.mu.Unlock()
+	if draining {
+		return &hearth.Error{Reason: hearth.ReasonUnavailable, Detail: "the node is stopping", RetryAfter: time.Second}
+	}
+	p, authErr := s.o.Verifier.Verify(token(r))
+	up := ws.HTTPUpgrader{
+		Timeout:  writeTimeout,
+		Header:   http.Header{"Hearth-Node": {s.node.ID()}},
+		Protocol: func(p string) bool { return p == rpcProtocol },
+	}
+	nc, rw, _, err := up.Upgrade(r, c.Response())
+	if err != nil {
+		// gobwas has answered, or the socket is gone.
+		s.log.Debug("upgrade failed", "remote", remoteHost(r), "error", err)
+		c.Response().Committed = true
+		return nil
+	}
+	_ = nc.SetDeadline(time.Time{})
+	wc := newConn(s, nc, rw.Reader, p, c.QueryParam("peer"))
+	if authErr != nil {
+		wc.Close(node.CloseAuth, hearth.AsError(authErr).Detail)
+		go func() { // ends within closeTimeout
+			wc.discard()
+			_ = nc.Close()
+			wc.cancel()
+		}()
+		return nil
+	}
+	if !s.adopt(wc) {
+		wc.cancel()
+		_ = nc.Close()
+	}
+	return nil
+}
+
+// originAllowed reports whether a browser's page may connect: from the same host, or from a configured origin. What sends
+// no Origin is no browser.
+func (s *Server) originAllowed(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" || slices.Contains(s.o.AllowedOrigins, origin) || slices.Contains(s.o.AllowedOrigins, "*") {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
+}

@@ -1,0 +1,53 @@
+package node
+
+import (
+	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/auth"
+	"github.com/hearthstore/hearth/store"
+)
+
+// Caller is on whose behalf a verb runs: a member by its socket (Member.Caller), a peer by its token and conn_id, or a
+// server by a management token.
+type Caller struct {
+	Principal *auth.Principal
+	Room      string
+	Session   string        // the session that the call belongs to; "" for whichever is live
+	Conn      hearth.ConnID // fences a peer's writes; zero for a server, or a peer that only reads
+	Role      string        // the peer's role; a member's is the one in the store
+	Op        string        // op_id; "" for none
+}
+
+// writer returns the fence of a write, after the permission was decided.
+func (n *Node) writer(c *Caller, perm auth.Permission) (store.Writer, error) {
+	if err := n.allow(c, perm); err != nil {
+		return store.Writer{}, err
+	}
+	if err := hearth.CheckOpID(c.Op); err != nil {
+		return store.Writer{}, err
+	}
+	w := store.Writer{Session: c.Session, Op: c.Op, Key: c.Principal.AccessKey}
+	if c.Principal.Management {
+		return w, nil
+	}
+	if c.Conn == (hearth.ConnID{}) {
+		return store.Writer{}, hearth.BadParams("a peer's write names its connection: send the conn_id that join returned in the header Hearth-Conn")
+	}
+	w.Peer, w.Conn, w.User = c.Conn.Peer, c.Conn.Secret, c.Principal.User
+	return w, nil
+}
+
+// allow decides whether the caller may do what needs perm in its room; "" needs no more than the room.
+func (n *Node) allow(c *Caller, perm auth.Permission) error {
+	if perm == "" {
+		return c.Principal.CheckRoom(c.Room)
+	}
+	return n.roles.Allow(c.Principal, c.Room, c.Role, perm)
+}
+
+// onPeer is the permission that a change to target needs: none if it is the caller itself.
+func (c *Caller) onPeer(target string, others auth.Permission) auth.Permission {
+	if !c.Principal.Management && target == c.Conn.Peer {
+		return ""
+	}
+	return others
+}

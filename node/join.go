@@ -1,0 +1,179 @@
+package node
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/auth"
+	"github.com/hearthstore/hearth/store"
+)
+
+// JoinParams is what a peer says when it joins.
+type JoinParams struct {
+	Room   string
+	Peer   string  // wanted peer_id; "" for the token's, or one made by the server
+	Name   *string // nil: the token's, or on a takeover what the store has
+	Data   *string // nil: none, or on a takeover what the store has
+	Groups []string
+	Hidden bool
+	Listen hearth.Patterns
+}
+
+// request checks what a peer says and makes the store's request of it.
+func (n *Node) request(p *auth.Principal, role string, q *JoinParams) (store.JoinRequest, error) {
+	if err := n.roles.Allow(p, q.Room, role, auth.Read); err != nil {
+		return store.JoinRequest{}, err
+	}
+	if q.Hidden {
+		if err := n.roles.Allow(p, q.Room, role, auth.Hidden); err != nil {
+			return store.JoinRequest{}, err
+		}
+	}
+	id, err := wantedPeer(p, q.Peer)
+	if err != nil {
+		return store.JoinRequest{}, err
+	}
+	groups, err := hearth.CheckGroups(q.Groups)
+	if err != nil {
+		return store.JoinRequest{}, err
+	}
+	r := store.JoinRequest{
+		Room:     q.Room,
+		Peer:     hearth.Peer{ID: id, User: p.User, Role: role, Name: p.Name, Groups: groups, Hidden: q.Hidden},
+		KeepName: q.Name == nil && p.Name == "", KeepData: q.Data == nil,
+		Conn: hearth.NewConnSecret(), Incarnation: n.incarnation, Watch: q.Listen,
+	}
+	if q.Name != nil {
+		r.Peer.Name = *q.Name
+	}
+	if q.Data != nil {
+		r.Peer.Data = *q.Data
+	}
+	if err := hearth.CheckPeerName(r.Peer.Name); err != nil {
+		return store.JoinRequest{}, err
+	}
+	return r, hearth.CheckPeerData(r.Peer.Data)
+}
+
+// wantedPeer returns the peer_id that a token and a wish make: the token's wins, and a wish for another one is refused.
+func wantedPeer(p *auth.Principal, wish string) (string, error) {
+	switch {
+	case p.Peer != "" && wish != "" && p.Peer != wish:
+		return "", hearth.Errorf(hearth.ReasonForbidden, "the token is for peer %s only", p.Peer)
+	case p.Peer != "":
+		return p.Peer, nil
+	case wish == "":
+		return hearth.NewPeerID(), nil
+	}
+	return wish, hearth.CheckName("peer_id", wish)
+}
+
+// Join makes the caller a member of the room's session with sink as its socket. The subscription is confirmed before the
+// script runs, so nothing that follows the snapshot is missed. The transport sends its reply and then calls
+// Member.Begin, from which on the sink is sent the snapshot and the changes after it.
+func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink Sink) (*Member, error) {
+	r, err := n.request(p, p.Role, &q)
+	if err != nil {
+		return nil, err
+	}
+	r.Peers = hearth.MaxSnapshotPeer
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	m := &Member{node: n, principal: p, sink: sink, watch: q.Listen, userJSON: hearth.QuoteString(p.User)}
+	m.conn = hearth.ConnID{Secret: r.Conn, Peer: r.Peer.ID}
+	m.room = q.Room
+	if m.sub, err = n.hub.Subscribe(ctx, q.Room, m); err != nil {
+		return nil, &hearth.Error{
+			Reason: hearth.ReasonUnavailable, Detail: "the subscription was not confirmed; try again", RetryAfter: time.Second, Cause: err,
+		}
+	}
+	j, err := n.store.Join(ctx, r)
+	if err != nil {
+		m.sub.Close()
+		if hearth.ReasonOf(err) == hearth.ReasonOutcomeUnknown {
+			n.leaveLater(m.room, m.fence(), hearth.TimedOut) // it may have become a member that nobody serves
+		}
+		return nil, err
+	}
+	m.Welcome = j
+	m.role, m.groups = j.Own.Role, j.Own.Groups
+	n.members.Add(1)
+	n.log.Debug("joined", "room", m.room, "session", j.ID, "peer", j.Own.ID, "taken_over", j.TakenOver)
+	return m, nil
+}
+
+// Leased is a membership without a socket.
+type Leased struct {
+	store.Joined
+	Conn hearth.ConnID
+}
+
+// JoinLeased makes a peer a member for as long as it renews its lease. With a peer's token the user and role are the
+// token's; a server names them.
+func (n *Node) JoinLeased(ctx context.Context, p *auth.Principal, user, role string, q JoinParams, lease time.Duration) (*Leased, error) {
+	switch {
+	case lease == 0:
+		lease = hearth.DefaultLease
+	case lease < hearth.MinLease || lease > hearth.MaxLease:
+		return nil, hearth.BadParams("lease_ms must be %d–%d", hearth.MinLease.Milliseconds(), hearth.MaxLease.Milliseconds())
+	}
+	if !p.Management {
+		user, role = p.User, p.Role
+	}
+	if err := hearth.CheckName("role", role); err != nil {
+		return nil, err
+	}
+	r, err := n.request(p, role, &q)
+	if err != nil {
+		return nil, err
+	}
+	if r.Peer.User = user; p.Management {
+		if err := hearth.CheckUser(user); err != nil {
+			return nil, err
+		}
+	}
+	r.Lease = lease
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	j, err := n.store.Join(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	n.sweeper.expect(q.Room, lease)
+	return &Leased{Joined: j, Conn: hearth.ConnID{Secret: r.Conn, Peer: r.Peer.ID}}, nil
+}
+
+// Renew extends the lease of a membership without a socket.
+func (n *Node) Renew(ctx context.Context, c *Caller) (expiresAt int64, err error) {
+	w, err := n.writer(c, "")
+	if err != nil {
+		return 0, err
+	}
+	if w.Peer == "" { // a server renews for the peer whose conn_id it got when it joined it
+		return 0, hearth.BadParams("conn_id is missing")
+	}
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	return n.store.Renew(ctx, c.Room, w)
+}
+
+// appendPeerList appends the params of the peer-list that follows a join.
+func appendPeerList(dst []byte, j *store.Joined) []byte {
+	dst = append(dst, `{"snapshot":true,"peers":{`...)
+	for i := range j.Peers {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(append(append(dst, '"'), j.Peers[i].ID...), `":`...)
+		dst = j.Peers[i].AppendJSON(dst)
+	}
+	dst = strconv.AppendInt(append(dst, `},"total":`...), int64(j.PeerCount), 10)
+	dst = strconv.AppendBool(append(dst, `,"truncated":`...), len(j.Peers) < j.PeerCount)
+	dst = append(append(append(dst, `,"room":{"name":"`...), j.Room...), `","session_id":"`...)
+	dst = append(append(dst, j.ID...), `","started_at":`...)
+	dst = strconv.AppendInt(dst, j.StartedAt, 10)
+	dst = strconv.AppendUint(append(dst, `},"seq":`...), j.Seq, 10)
+	return append(dst, '}')
+}

@@ -1,0 +1,286 @@
+package node
+
+import (
+	"context"
+	"strconv"
+	"sync"
+
+	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/auth"
+	"github.com/hearthstore/hearth/pubsub"
+	"github.com/hearthstore/hearth/store"
+)
+
+// CloseCode says why the server closes a WebSocket; it is part of the contract.
+type CloseCode int
+
+// Close codes. A client may reconnect and resume after those marked (r), should back off after (b), and must not come
+// back by itself after the others.
+const (
+	CloseNormal    CloseCode = 1000 // after leave
+	CloseGoingAway CloseCode = 1001 // (r) the node stops
+	CloseMalformed CloseCode = 1008 // what it sent is no request
+	CloseTooBig    CloseCode = 1009 // a message over the limit
+	CloseInternal  CloseCode = 1011 // (b) a fault of the server
+	CloseTryLater  CloseCode = 1013 // (b) overloaded, or cut off from the store
+	CloseAuth      CloseCode = 4401 // the token is invalid or expired
+	CloseRemoved   CloseCode = 4403 // another peer or a server removed it
+	CloseNoJoin    CloseCode = 4408 // no join in time
+	CloseReplaced  CloseCode = 4409 // a newer connection of the same peer
+	CloseEnded     CloseCode = 4410 // the session was ended for all
+	CloseLost      CloseCode = 4412 // (r) continuity can't be proven
+	CloseTooSlow   CloseCode = 4429 // (r) it didn't read fast enough
+)
+
+// Sink is a member's socket. Its methods don't block and may be called by any goroutine.
+type Sink interface {
+	// Send queues an encoded notification. What is over the queue's bound closes the socket as too slow.
+	Send(frame []byte)
+	// Snapshot queues one that answers a request: it doesn't count against the bound.
+	Snapshot(frame []byte)
+	// Close ends the connection once what is queued has been sent.
+	Close(code CloseCode, reason string)
+}
+
+// Member is the membership of one socket.
+type Member struct {
+	// Welcome is what the join gave.
+	Welcome store.Joined
+
+	node      *Node
+	principal *auth.Principal
+	room      string
+	conn      hearth.ConnID
+	userJSON  string
+	sink      Sink
+	sub       *pubsub.Subscription
+
+	mu     sync.Mutex
+	role   string // at the seq that was delivered last
+	groups []string
+	watch  hearth.Patterns
+	over   bool // left, or told why not: nothing is delivered any more
+}
+
+// Peer returns the member's peer_id.
+func (m *Member) Peer() string { return m.conn.Peer }
+
+// Conn returns the member's conn_id.
+func (m *Member) Conn() hearth.ConnID { return m.conn }
+
+// Begin sends the snapshot and lets the changes after it follow. The transport has sent the reply to the join before.
+func (m *Member) Begin() {
+	j := &m.Welcome
+	m.sink.Snapshot(m.node.encode("peer-list", func(dst []byte) []byte { return appendPeerList(dst, j) }))
+	m.mu.Lock()
+	listens := len(m.watch) > 0
+	m.mu.Unlock()
+	if listens {
+		m.SendEntries(j.Seq, j.Entries)
+	}
+	at := j.Cursor()
+	j.Peers, j.Entries = nil, nil // sent; a member lives for long
+	m.sub.Activate(at)
+}
+
+// Caller returns the member as the caller of a verb, with op as its op_id.
+func (m *Member) Caller(op string) *Caller {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &Caller{
+		Principal: m.principal, Room: m.room, Session: m.Welcome.ID, Conn: m.conn, Role: m.role, Op: op,
+	}
+}
+
+func (m *Member) fence() store.Writer {
+	return store.Writer{Session: m.Welcome.ID, Peer: m.conn.Peer, Conn: m.conn.Secret, User: m.principal.User}
+}
+
+// Cursor returns up to where the member has been given all that it may see.
+func (m *Member) Cursor() hearth.Cursor { return m.sub.At() }
+
+// Refresh makes a newer token of the same user, room and peer the member's own.
+func (m *Member) Refresh(p *auth.Principal) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.principal = p
+}
+
+// Listen replaces the watched set and returns the watched entries and their seq, which the transport hands to SendEntries
+// after its reply. Changes delivered meanwhile may be newer than what it returns: the higher change_version is.
+func (m *Member) Listen(ctx context.Context, watch hearth.Patterns) (seq uint64, entries []hearth.Entry, err error) {
+	if err := m.node.allow(m.Caller(""), auth.Read); err != nil {
+		return 0, nil, err
+	}
+	m.mu.Lock()
+	before := m.watch
+	m.watch = watch
+	m.mu.Unlock()
+	if len(watch) == 0 {
+		return 0, nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	ses, entries, err := m.node.store.Watch(ctx, m.room, m.Welcome.ID, watch)
+	if err != nil {
+		m.mu.Lock()
+		m.watch = before
+		m.mu.Unlock()
+		return 0, nil, err
+	}
+	return ses.Seq, entries, nil
+}
+
+// SendEntries sends a snapshot of watched entries, in frames of bounded size of which all but the last say that more follow.
+func (m *Member) SendEntries(seq uint64, entries []hearth.Entry) {
+	// The frame around the entries is small; a single entry is always sent.
+	const room = hearth.MaxSnapshotSize - 512
+	for first := true; first || len(entries) > 0; first = false {
+		n, size := 0, 0
+		for n < len(entries) {
+			e := &entries[n]
+			size += len(e.Key)*2 + len(e.Data) + 256
+			if n > 0 && size > room {
+				break
+			}
+			n++
+		}
+		part := entries[:n]
+		entries = entries[n:]
+		m.sink.Snapshot(m.node.encode("on-metadata-change", func(dst []byte) []byte {
+			dst = strconv.AppendUint(append(dst, `{"seq":`...), seq, 10)
+			dst = append(dst, `,"snapshot":true,"values":[`...)
+			for i := range part {
+				if i > 0 {
+					dst = append(dst, ',')
+				}
+				dst = part[i].AppendJSON(dst)
+			}
+			dst = append(dst, ']')
+			if len(entries) > 0 {
+				dst = append(dst, `,"more":true`...)
+			}
+			return append(dst, '}')
+		}))
+	}
+}
+
+// Leave ends the membership at the peer's own wish, and tells whether the session ended with it. If the store can't be
+// asked the membership goes on.
+func (m *Member) Leave(ctx context.Context) (ended bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	ended, err = m.node.store.Leave(ctx, m.room, m.fence(), hearth.Left)
+	if err == nil {
+		m.stop()
+	}
+	return ended, err
+}
+
+// Drop ends the membership because its socket is gone. It is repeated until the store has confirmed it or says that the
+// connection is not the peer's any more; nobody waits for that but Wait and Close.
+func (m *Member) Drop(reason hearth.LeaveReason) {
+	if m.stop() {
+		m.node.leaveLater(m.room, m.fence(), reason)
+	}
+}
+
+// stop ends delivery and reports whether the store still has to be told.
+func (m *Member) stop() bool {
+	m.mu.Lock()
+	was := m.over
+	m.over = true
+	m.mu.Unlock()
+	if m.sub.Close() {
+		m.node.members.Add(-1)
+	}
+	return !was
+}
+
+// Lost is called by the hub when changes may have been missed.
+func (m *Member) Lost() {
+	m.sink.Close(CloseLost, "continuity lost: reconnect and resume")
+}
+
+// Deliver is called by the hub with every change of the session, in order.
+func (m *Member) Deliver(msg *pubsub.Message) {
+	c := msg.Value.(*change)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.over {
+		return
+	}
+	if c.Peer == m.conn.Peer && m.aboutMe(c) || c.Kind == hearth.KindEnd {
+		if c.Kind == hearth.KindEnd {
+			m.sendRemoval(c, true)
+			m.finish(CloseEnded, "room ended")
+		}
+		return
+	}
+	if c.frame == nil || !c.Audience.Includes(m.conn.Peer, m.userJSON, m.role) {
+		return
+	}
+	if c.Kind != hearth.KindMeta {
+		m.sink.Send(c.frame)
+		return
+	}
+	watched := 0
+	for i := range c.Entries {
+		if m.watch.Match(c.Entries[i].Key) {
+			watched++
+		}
+	}
+	switch watched {
+	case 0:
+	case len(c.Entries):
+		m.sink.Send(c.frame)
+	default: // of a change of several keys a listener is told those it watches
+		m.sink.Send(m.node.encode(c.Kind.Method(), func(dst []byte) []byte { return c.AppendParams(dst, m.watch.Match) }))
+	}
+}
+
+// aboutMe takes note of a change to the member itself and reports whether it ended the membership. m.mu is held.
+func (m *Member) aboutMe(c *change) bool {
+	switch c.Kind {
+	case hearth.KindJoin, hearth.KindUpdate:
+		m.role, m.groups = c.Role, c.Groups
+	case hearth.KindConn:
+		if c.Conn == m.conn.Secret {
+			m.finish(CloseReplaced, "a newer connection of this peer")
+			return true
+		}
+	case hearth.KindLeave:
+		if c.Conn != m.conn.Secret {
+			return false
+		}
+		if c.Leave == hearth.Removed {
+			m.sendRemoval(c, false)
+			m.finish(CloseRemoved, "removed")
+		} else {
+			m.finish(CloseNormal, string(c.Leave))
+		}
+		return true
+	}
+	return false
+}
+
+// sendRemoval tells the peer why its membership ends. m.mu is held.
+func (m *Member) sendRemoval(c *change, roomEnd bool) {
+	m.sink.Send(m.node.encode("on-peer-leave-request", func(dst []byte) []byte {
+		dst = append(dst, '{')
+		if c.By != "" {
+			dst = append(append(append(dst, `"requested_by":"`...), c.By...), `",`...)
+		}
+		dst = append(append(dst, `"reason":`...), c.Text...)
+		return append(strconv.AppendBool(append(dst, `,"room_end":`...), roomEnd), '}')
+	}))
+}
+
+// finish closes the socket of a membership that is over in the store. m.mu is held.
+func (m *Member) finish(code CloseCode, reason string) {
+	m.over = true
+	m.sink.Close(code, reason)
+}
+
+// Expired closes the socket because its token has expired; the peer leaves as timed out.
+func (m *Member) Expired() { m.sink.Close(CloseAuth, "the token has expired") }

@@ -1,0 +1,120 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/auth"
+	"github.com/hearthstore/hearth/store"
+)
+
+// Set writes one entry. expect, if not nil, is the change_version the entry has to be at (0: absent). Errors:
+// version_conflict with the current entry, too_large, too_many, and those of every write.
+func (n *Node) Set(ctx context.Context, c *Caller, key string, data json.RawMessage, expect *uint64) (store.Changed, error) {
+	w, err := n.writer(c, auth.Write)
+	if err != nil {
+		return store.Changed{}, err
+	}
+	op := hearth.Op{Kind: hearth.OpSet, Key: key, Data: data, IfVersion: expect}
+	if op.Data, err = hearth.CompactJSON("data", data); err != nil {
+		return store.Changed{}, err
+	}
+	if err := op.Check(n.Limits()); err != nil {
+		return store.Changed{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	return n.store.Set(ctx, c.Room, w, op.Key, op.Data, op.IfVersion)
+}
+
+// Delete removes one entry; an absent one is no change. Errors: as of Set.
+func (n *Node) Delete(ctx context.Context, c *Caller, key string, expect *uint64) (store.Changed, error) {
+	w, err := n.writer(c, auth.Write)
+	if err != nil {
+		return store.Changed{}, err
+	}
+	if err := hearth.CheckKey(key); err != nil {
+		return store.Changed{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	return n.store.Delete(ctx, c.Room, w, key, expect)
+}
+
+// Update does all ops, as one change, or none. Errors: as of Set, of the first op that failed.
+func (n *Node) Update(ctx context.Context, c *Caller, ops []hearth.Op) (store.Changed, error) {
+	w, err := n.writer(c, auth.Write)
+	if err != nil {
+		return store.Changed{}, err
+	}
+	if len(ops) == 0 {
+		return store.Changed{}, hearth.BadParams("ops must not be empty")
+	}
+	if len(ops) > hearth.MaxUpdateOps {
+		return store.Changed{}, hearth.Errorf(hearth.ReasonTooMany, "%d ops; at most %d are allowed", len(ops), hearth.MaxUpdateOps)
+	}
+	for i := range ops {
+		o := &ops[i]
+		if o.Kind == hearth.OpSet && !hearth.IsNull(o.Data) {
+			if o.Data, err = hearth.CompactJSON("data", o.Data); err != nil {
+				return store.Changed{}, err
+			}
+		}
+		if err := o.Check(n.Limits()); err != nil {
+			return store.Changed{}, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	return n.store.Update(ctx, c.Room, w, ops)
+}
+
+// Get returns one entry and the session's state; an absent entry has neither data nor version.
+func (n *Node) Get(ctx context.Context, c *Caller, key string) (hearth.Session, hearth.Entry, error) {
+	if err := n.allow(c, auth.Read); err != nil {
+		return hearth.Session{}, hearth.Entry{}, err
+	}
+	if err := hearth.CheckKey(key); err != nil {
+		return hearth.Session{}, hearth.Entry{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	return n.store.Get(ctx, c.Room, c.Session, key)
+}
+
+// EntryPage is one page of a session's entries, in the order of their keys.
+type EntryPage struct {
+	hearth.Session
+	Entries []hearth.Entry
+	Next    string // cursor of the next page; "" after the last
+}
+
+// List returns a page of the entries whose keys begin with prefix.
+func (n *Node) List(ctx context.Context, c *Caller, prefix string, limit int, cursor string) (EntryPage, error) {
+	if err := n.allow(c, auth.Read); err != nil {
+		return EntryPage{}, err
+	}
+	if err := hearth.CheckText("prefix", prefix, hearth.MaxKeyLen); err != nil {
+		return EntryPage{}, err
+	}
+	limit, err := pageSize(limit)
+	if err != nil {
+		return EntryPage{}, err
+	}
+	var after string
+	if err := decodeCursor(cursor, &after); err != nil {
+		return EntryPage{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	ses, entries, more, err := n.store.List(ctx, c.Room, c.Session, prefix, after, limit)
+	if err != nil {
+		return EntryPage{}, err
+	}
+	page := EntryPage{Session: ses, Entries: entries}
+	if more {
+		page.Next = encodeCursor(entries[len(entries)-1].Key)
+	}
+	return page, nil
+}

@@ -1,0 +1,148 @@
+// Package node is one Hearth node below its transports: every verb is written here once, and WebSocket, HTTP and gRPC
+// decode a request, call the same method and encode what it returns. A verb decides whether the caller may, checks what
+// needs no stored state, runs one script of package store, and for members ties the session's changes, which package
+// pubsub delivers, to a socket.
+//
+// It is not the place for wire formats, status codes or tokens (httpapi, auth), nor for Redis keys (store).
+package node
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/auth"
+	"github.com/hearthstore/hearth/pubsub"
+	"github.com/hearthstore/hearth/store"
+)
+
+// CallTimeout bounds every call of the store: what is not answered by then is unavailable or outcome_unknown.
+const CallTimeout = 4 * time.Second
+
+// Options says what a node is made of. Client, Store and Encode are required.
+type Options struct {
+	ID     string // of this node, in logs, in the header Hearth-Node and among the live nodes; random by default
+	Client redis.UniversalClient
+	Store  *store.Store
+	Roles  *auth.Roles // DefaultRoles by default
+	// Encode turns a notification into the bytes that sockets are sent: it is called once a notification, however many
+	// sockets get it. params appends the notification's params to what it is given.
+	Encode func(method string, params func(dst []byte) []byte) []byte
+	Log    *slog.Logger
+}
+
+// Node executes the verbs. Close it to end its goroutines.
+type Node struct {
+	id          string
+	incarnation string // who serves a peer: this process, not the next one of the same ID
+	store       *store.Store
+	hub         *pubsub.Hub
+	roles       *auth.Roles
+	encode      func(method string, params func(dst []byte) []byte) []byte
+	log         *slog.Logger
+	members     atomic.Int64
+	sweeper     sweeper
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	owed   sync.WaitGroup // leaves that the store has not confirmed yet; see leaveLater
+}
+
+// New starts a node: it subscribes to what its members need and does its share of what ends by time.
+func New(o Options) *Node {
+	if o.ID == "" {
+		o.ID = hearth.NewPeerID()[:12]
+	}
+	if o.Roles == nil {
+		o.Roles = auth.DefaultRoles()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	ctx, cancel := context.WithCancel(context.Background()) // the node's own life; no caller's call is it
+	n := &Node{
+		id: o.ID, incarnation: hearth.NewEpoch(), store: o.Store, roles: o.Roles, encode: o.Encode, log: o.Log,
+		ctx: ctx, cancel: cancel,
+	}
+	n.hub = pubsub.New(pubsub.Options{
+		Client: o.Client, Channel: o.Store.Channel, Read: n.readLog, Decode: n.decode, Log: o.Log,
+	})
+	n.sweeper.init(n)
+	n.wg.Go(n.sweeper.run)
+	return n
+}
+
+// ID returns the node's id.
+func (n *Node) ID() string { return n.id }
+
+// Limits returns the limits that calls are held to.
+func (n *Node) Limits() hearth.Limits { return n.store.Limits() }
+
+// Roles returns what roles may do.
+func (n *Node) Roles() *auth.Roles { return n.roles }
+
+// Members returns how many peers have their socket here.
+func (n *Node) Members() int64 { return n.members.Load() }
+
+// Hub returns the node's fan-out, for its figures.
+func (n *Node) Hub() *pubsub.Hub { return n.hub }
+
+// Ready returns nil if the store answers and the subscription does.
+func (n *Node) Ready(ctx context.Context) error {
+	if err := n.store.Ping(ctx); err != nil {
+		return err
+	}
+	if !n.hub.Healthy() {
+		return hearth.Errorf(hearth.ReasonUnavailable, "the subscription has not answered for %s", n.hub.Silent().Round(time.Second))
+	}
+	return nil
+}
+
+// Close ends the node's goroutines and waits for them. Its sockets have to be closed, and their peers' leaves confirmed,
+// before: see Member.Leave and Wait.
+func (n *Node) Close() {
+	n.cancel()
+	n.wg.Wait()
+	n.hub.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), CallTimeout)
+	defer cancel()
+	if err := n.store.Gone(ctx, n.id); err != nil {
+		n.log.Warn("can't sign off", "node", n.id, "error", err)
+	}
+}
+
+// readLog is what the hub repairs gaps with.
+func (n *Node) readLog(ctx context.Context, room string, after uint64) (pubsub.History, error) {
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	l, err := n.store.Log(ctx, room, "", after, 500)
+	if err != nil {
+		return pubsub.History{}, err
+	}
+	return pubsub.History{Cursor: l.Cursor(), Oldest: l.Oldest, Texts: l.Events}, nil
+}
+
+// change is what the node makes of a published change, once for all its members.
+type change struct {
+	*hearth.Event
+	frame []byte // the whole notification as sockets are sent it; nil if no client is told
+}
+
+func (n *Node) decode(m *pubsub.Message) error {
+	ev, err := hearth.ParseEvent(m.Cursor, m.Prev, m.Text)
+	if err != nil {
+		return err
+	}
+	c := &change{Event: ev}
+	if method := ev.Kind.Method(); method != "" {
+		c.frame = n.encode(method, func(dst []byte) []byte { return ev.AppendParams(dst, nil) })
+	}
+	m.Value, m.Last = c, ev.Kind == hearth.KindEnd
+	return nil
+}

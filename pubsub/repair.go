@@ -1,0 +1,122 @@
+package pubsub
+
+import (
+	"time"
+
+	"github.com/hearthstore/hearth"
+)
+
+// repair has the room's log read by a goroutine of the hub; what is heard meanwhile is held. r.mu is held.
+func (r *room) repair() {
+	if r.repairing || r.hub.ctx.Err() != nil {
+		r.again = r.again || r.repairing
+		return
+	}
+	r.repairing = true
+	r.hub.Stats.Repairs.Add(1)
+	r.hub.wg.Go(r.catchUp)
+}
+
+// catchUp reads the log until nothing is missing, then lets the held changes follow.
+func (r *room) catchUp() {
+	wait := 50 * time.Millisecond
+	for {
+		r.mu.Lock()
+		pos, before := r.pos, len(r.held)
+		r.mu.Unlock()
+		h, err := r.hub.o.Read(r.hub.ctx, r.name, pos.Seq)
+		noSession := hearth.ReasonOf(err) == hearth.ReasonNoSession
+		if err != nil && !noSession {
+			r.hub.o.Log.Warn("can't read the log", "room", r.name, "error", err)
+			if !r.hub.pause(wait) {
+				return
+			}
+			wait = min(2*wait, 2*time.Second)
+			continue
+		}
+		r.mu.Lock()
+		done := r.merge(h, noSession, before)
+		r.mu.Unlock()
+		if done {
+			return
+		}
+	}
+}
+
+// merge takes what the log says and reports whether that was all. The first `before` held changes were heard before the
+// log was read, so it has them, or they are of a session that is over. r.mu is held.
+func (r *room) merge(h History, noSession bool, before int) bool {
+	if r.again { // more was heard than could be held
+		r.again, r.held = false, nil
+		return false
+	}
+	// What was held may follow after all: nothing was missed, or only what is not in the log, a session's end.
+	for len(r.held) > 0 && r.known && r.follows(r.held[0]) {
+		r.accept(r.held[0])
+		r.held = r.held[1:]
+		before--
+	}
+	switch ahead := r.known && h.Epoch == r.pos.Epoch && h.Seq <= r.pos.Seq; {
+	case r.ended || ahead && (before < 0 || h.Cursor == r.pos):
+	case noSession:
+		// Who is active missed the end of its session.
+		r.loseAll(func(*Subscription) bool { return true })
+		r.known = false
+	case !r.known || h.Epoch != r.pos.Epoch:
+		r.loseAll(func(s *Subscription) bool { return s.at.Epoch != h.Epoch })
+		r.moveTo(h.Cursor)
+	case ahead || h.Oldest > r.pos.Seq+1 || !r.replay(h):
+		// The store was rewound, or no longer has what is missing.
+		r.loseAll(func(s *Subscription) bool { return s.at != h.Cursor })
+		r.moveTo(h.Cursor)
+	case r.pos.Seq < h.Seq: // the log is longer than one read
+		return false
+	}
+	held := r.held
+	r.held, r.repairing = nil, false
+	for i, m := range held {
+		switch {
+		case r.follows(m):
+			r.accept(m)
+		case i < before:
+		default:
+			r.take(m)
+		}
+		if r.repairing { // a gap again; what is left has its turn after it
+			r.held = append(r.held, held[i+1:]...)
+			break
+		}
+	}
+	return true
+}
+
+// replay accepts the changes that were read and reports whether they followed. r.mu is held.
+func (r *room) replay(h History) bool {
+	for _, text := range h.Texts {
+		m, err := r.decode(text)
+		if err != nil || m.Seq != r.pos.Seq+1 || m.Prev != r.pos.Nonce {
+			return false
+		}
+		r.accept(m)
+	}
+	return len(h.Texts) > 0
+}
+
+// loseAll tells the active subscriptions that match that they missed something. r.mu is held.
+func (r *room) loseAll(match func(*Subscription) bool) {
+	for _, s := range r.subs {
+		if s.active && match(s) {
+			s.lose()
+		}
+	}
+}
+
+// moveTo sets the hub's position to where the log stands. r.mu is held.
+func (r *room) moveTo(c hearth.Cursor) {
+	r.known, r.pos, r.ended = true, c, false
+	for _, s := range r.subs {
+		if s.active && s.at.Epoch == c.Epoch {
+			s.engaged = true
+		}
+	}
+}

@@ -1,0 +1,267 @@
+package pubsub
+
+import (
+	"sync"
+
+	"github.com/hearthstore/hearth"
+)
+
+// Bounds of what the hub keeps for others.
+const (
+	maxPending = 4096 // changes for a subscription that is not active yet; it is lost beyond that
+	maxHeld    = 1024 // changes heard while a log is read; beyond that they are dropped and the log is read again
+)
+
+// state is where a room's Redis subscription stands. One command at a time is under way for a channel, so a confirmation
+// always belongs to the last one.
+type state int
+
+const (
+	subscribing state = iota
+	subscribed
+	unsubscribing
+	gone
+)
+
+// room is one room that somebody here listens to.
+type room struct {
+	hub     *Hub
+	name    string
+	channel string
+
+	mu        sync.Mutex
+	state     state
+	confirmed chan struct{} // closed when Redis has confirmed
+	subs      []*Subscription
+
+	known     bool          // pos says where the hub is
+	pos       hearth.Cursor // the last change taken
+	ended     bool          // and it ended its session
+	repairing bool          // the log is being read; what is heard meanwhile is held
+	again     bool          // and has to be read once more after that
+	held      []*Message
+}
+
+// Subscription is one subscriber's place in a room.
+type Subscription struct {
+	room *room
+	to   Subscriber
+
+	// Guarded by the room's lock.
+	active  bool
+	at      hearth.Cursor // where Activate said it begins
+	engaged bool          // the hub has been in the session of at
+	pending []*Message    // before Activate
+	over    bool          // closed, lost or overrun
+}
+
+func (r *room) add(s *Subscription) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.subs = append(r.subs, s)
+	return r.confirmed
+}
+
+// confirm is called for each confirmation of a subscription.
+func (r *room) confirm() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch r.state {
+	case subscribing:
+		r.state = subscribed
+		close(r.confirmed)
+		if len(r.subs) == 0 { // who wanted it gave up meanwhile
+			r.part()
+		}
+	case subscribed: // the connection was made anew: what was published in between is missing
+		if r.known {
+			r.repair()
+		}
+	}
+}
+
+// part begins to unsubscribe; who subscribes from now on waits for a confirmation of its own. r.mu is held.
+func (r *room) part() {
+	r.state = unsubscribing
+	r.confirmed = make(chan struct{})
+	r.hub.send(&r.hub.part, r.channel)
+}
+
+// parting reports whether a confirmation of an unsubscription is awaited.
+func (r *room) parting() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state == unsubscribing
+}
+
+// parted is called when the room is not subscribed to any more. again: it has to be subscribed to anew. gone: nobody
+// wants it. The hub's lock is held.
+func (r *room) parted() (again, isGone bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != unsubscribing {
+		return false, false
+	}
+	r.known, r.ended, r.held = false, false, nil
+	if len(r.subs) > 0 {
+		r.state = subscribing
+		return true, false
+	}
+	r.state = gone
+	return false, true
+}
+
+// At returns the position up to which the subscriber was handed all changes.
+func (s *Subscription) At() hearth.Cursor {
+	s.room.mu.Lock()
+	defer s.room.mu.Unlock()
+	return s.at
+}
+
+// Close removes the subscriber, which hears nothing once Close has returned, and reports whether it was the first to do so.
+func (s *Subscription) Close() bool {
+	r := s.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.over = true
+	s.pending = nil
+	for i, other := range r.subs {
+		if other == s {
+			last := len(r.subs) - 1
+			r.subs[i], r.subs[last] = r.subs[last], nil
+			r.subs = r.subs[:last]
+			if last == 0 && r.state == subscribed {
+				r.part()
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// Activate says that the subscriber knows all changes up to at. It is given the later ones that are kept for it at once,
+// and then all that come. If some in between are missing it is told Lost.
+func (s *Subscription) Activate(at hearth.Cursor) {
+	r := s.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.over {
+		return
+	}
+	s.active, s.at = true, at
+	pending := s.pending
+	s.pending = nil
+	for _, m := range pending {
+		r.offer(s, m)
+	}
+	if s.over {
+		return
+	}
+	switch {
+	case !r.known && !r.repairing:
+		r.known, r.pos, r.ended = true, s.at, false
+		s.engaged = true
+	case r.known && r.pos.Epoch == s.at.Epoch:
+		s.engaged = true
+		if s.at.Seq < r.pos.Seq { // the hub is further than what was kept
+			s.lose()
+		}
+	}
+}
+
+// offer hands a change to an active subscriber if it is one that it doesn't know. r.mu is held.
+func (r *room) offer(s *Subscription, m *Message) {
+	if m.Epoch != s.at.Epoch {
+		if s.engaged { // the hub has gone on to another session
+			s.lose()
+		}
+		return
+	}
+	s.engaged = true
+	if m.Seq <= s.at.Seq {
+		return
+	}
+	if m.Seq != s.at.Seq+1 {
+		s.lose()
+		return
+	}
+	s.at = m.Cursor
+	r.hub.Stats.Delivered.Add(1)
+	s.to.Deliver(m)
+}
+
+// lose ends a subscription whose continuity can't be proven. The room's lock is held.
+func (s *Subscription) lose() {
+	if s.over {
+		return
+	}
+	s.over = true
+	s.pending = nil
+	s.room.hub.Stats.Lost.Add(1)
+	s.to.Lost()
+}
+
+// hear takes a change as it was published.
+func (r *room) hear(text string) {
+	m, err := r.decode(text)
+	if err != nil {
+		r.hub.o.Log.Error("malformed change", "room", r.name, "error", err)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.repairing {
+		if len(r.held) >= maxHeld {
+			r.held, r.again = nil, true
+		}
+		r.held = append(r.held, m)
+		return
+	}
+	r.take(m)
+}
+
+func (r *room) decode(text string) (*Message, error) {
+	c, prev, rest, err := hearth.ParseCursorLine(text)
+	if err != nil {
+		return nil, err
+	}
+	m := &Message{Cursor: c, Prev: prev, Text: rest}
+	return m, r.hub.o.Decode(m)
+}
+
+// follows reports whether m is the change that comes after the newest one. r.mu is held.
+func (r *room) follows(m *Message) bool {
+	if !r.known || r.ended && m.Epoch != r.pos.Epoch && m.Seq == 1 {
+		return true
+	}
+	return m.Epoch == r.pos.Epoch && m.Seq == r.pos.Seq+1 && m.Prev == r.pos.Nonce
+}
+
+// take accepts a change that follows, drops one that is known, and has the log read for any other. r.mu is held.
+func (r *room) take(m *Message) {
+	switch {
+	case r.follows(m):
+		r.accept(m)
+	case m.Epoch == r.pos.Epoch && (m.Seq < r.pos.Seq || m.Seq == r.pos.Seq && m.Nonce == r.pos.Nonce):
+		r.hub.Stats.Duplicates.Add(1)
+	default:
+		r.held = append(r.held, m)
+		r.repair()
+	}
+}
+
+// accept makes m the newest change and hands it on. r.mu is held.
+func (r *room) accept(m *Message) {
+	r.known, r.pos, r.ended = true, m.Cursor, m.Last
+	for _, s := range r.subs {
+		switch {
+		case s.over:
+		case s.active:
+			r.offer(s, m)
+		case len(s.pending) >= maxPending:
+			s.lose()
+		default:
+			s.pending = append(s.pending, m)
+		}
+	}
+}
