@@ -106,7 +106,7 @@ func (s *Server) asError(err error, c echo.Context) *hearth.Error {
 	case errors.As(err, &he):
 		switch he.Code {
 		case http.StatusNotFound:
-			return hearth.Errorf(hearth.ReasonNotFound, "nothing is served at this path; see /openapi.yaml")
+			return hearth.Errorf(hearth.ReasonNotFound, "nothing is served at this path; docs/protocol.md lists the calls")
 		case http.StatusMethodNotAllowed:
 			return hearth.Errorf(hearth.ReasonNoSuchMethod, "the path does not take %s", c.Request().Method)
 		}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/node"
-	"github.com/hearthstore/hearth/store"
 )
 
 func (s *Server) listEntries(c echo.Context) error {
@@ -108,7 +107,7 @@ func (s *Server) putEntry(c echo.Context) error {
 	if err != nil {
 		return readFailure(err)
 	}
-	return s.writeEntry(c, k, name, func(ctx context.Context, expect *uint64) (store.Changed, error) {
+	return s.writeEntry(c, k, name, func(ctx context.Context, expect *uint64) (node.Changed, error) {
 		return s.node.Set(ctx, k, name, value, expect)
 	})
 }
@@ -118,7 +117,7 @@ func (s *Server) deleteEntry(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.writeEntry(c, k, name, func(ctx context.Context, expect *uint64) (store.Changed, error) {
+	return s.writeEntry(c, k, name, func(ctx context.Context, expect *uint64) (node.Changed, error) {
 		return s.node.Delete(ctx, k, name, expect)
 	})
 }
@@ -126,7 +125,7 @@ func (s *Server) deleteEntry(c echo.Context) error {
 // writeEntry runs a write under the request's conditions. A condition in the usual form, one ETag that an earlier answer
 // gave, costs nothing: it becomes the session and the version that the script compares. Any other form is first compared
 // with the entry as it is.
-func (s *Server) writeEntry(c echo.Context, k *node.Caller, name string, write func(context.Context, *uint64) (store.Changed, error)) error {
+func (s *Server) writeEntry(c echo.Context, k *node.Caller, name string, write func(context.Context, *uint64) (node.Changed, error)) error {
 	ctx, r := c.Request().Context(), c.Request()
 	match, absent := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
 	var expect *uint64

@@ -12,7 +12,7 @@ type Caller struct {
 	Principal *auth.Principal
 	Room      string
 	Session   string        // the session that the call belongs to; "" for whichever is live
-	Conn      hearth.ConnID // fences a peer's writes; zero for a server, or a peer that only reads
+	Conn      hearth.ConnID // fences a peer's writes; zero for a server that acts for itself, or a peer that only reads
 	Role      string        // the peer's role; a member's is the one in the store
 	Op        string        // op_id; "" for none
 }
@@ -26,10 +26,10 @@ func (n *Node) writer(c *Caller, perm auth.Permission) (store.Writer, error) {
 		return store.Writer{}, err
 	}
 	w := store.Writer{Session: c.Session, Op: c.Op, Key: c.Principal.AccessKey}
-	if c.Principal.Management {
-		return w, nil
-	}
 	if c.Conn == (hearth.ConnID{}) {
+		if c.Principal.Management {
+			return w, nil
+		}
 		return store.Writer{}, hearth.BadParams("a peer's write names its connection: send the conn_id that join returned in the header Hearth-Conn")
 	}
 	w.Peer, w.Conn, w.User = c.Conn.Peer, c.Conn.Secret, c.Principal.User

@@ -9,19 +9,22 @@ import (
 	"github.com/hearthstore/hearth/store"
 )
 
+// Changed is what a write of metadata did.
+type Changed = store.Changed
+
 // Set writes one entry. expect, if not nil, is the change_version the entry has to be at (0: absent). Errors:
 // version_conflict with the current entry, too_large, too_many, and those of every write.
-func (n *Node) Set(ctx context.Context, c *Caller, key string, data json.RawMessage, expect *uint64) (store.Changed, error) {
+func (n *Node) Set(ctx context.Context, c *Caller, key string, data json.RawMessage, expect *uint64) (Changed, error) {
 	w, err := n.writer(c, auth.Write)
 	if err != nil {
-		return store.Changed{}, err
+		return Changed{}, err
 	}
 	op := hearth.Op{Kind: hearth.OpSet, Key: key, Data: data, IfVersion: expect}
 	if op.Data, err = hearth.CompactJSON("data", data); err != nil {
-		return store.Changed{}, err
+		return Changed{}, err
 	}
 	if err := op.Check(n.Limits()); err != nil {
-		return store.Changed{}, err
+		return Changed{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
@@ -29,13 +32,13 @@ func (n *Node) Set(ctx context.Context, c *Caller, key string, data json.RawMess
 }
 
 // Delete removes one entry; an absent one is no change. Errors: as of Set.
-func (n *Node) Delete(ctx context.Context, c *Caller, key string, expect *uint64) (store.Changed, error) {
+func (n *Node) Delete(ctx context.Context, c *Caller, key string, expect *uint64) (Changed, error) {
 	w, err := n.writer(c, auth.Write)
 	if err != nil {
-		return store.Changed{}, err
+		return Changed{}, err
 	}
 	if err := hearth.CheckKey(key); err != nil {
-		return store.Changed{}, err
+		return Changed{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
@@ -43,26 +46,26 @@ func (n *Node) Delete(ctx context.Context, c *Caller, key string, expect *uint64
 }
 
 // Update does all ops, as one change, or none. Errors: as of Set, of the first op that failed.
-func (n *Node) Update(ctx context.Context, c *Caller, ops []hearth.Op) (store.Changed, error) {
+func (n *Node) Update(ctx context.Context, c *Caller, ops []hearth.Op) (Changed, error) {
 	w, err := n.writer(c, auth.Write)
 	if err != nil {
-		return store.Changed{}, err
+		return Changed{}, err
 	}
 	if len(ops) == 0 {
-		return store.Changed{}, hearth.BadParams("ops must not be empty")
+		return Changed{}, hearth.BadParams("ops must not be empty")
 	}
 	if len(ops) > hearth.MaxUpdateOps {
-		return store.Changed{}, hearth.Errorf(hearth.ReasonTooMany, "%d ops; at most %d are allowed", len(ops), hearth.MaxUpdateOps)
+		return Changed{}, hearth.Errorf(hearth.ReasonTooMany, "%d ops; at most %d are allowed", len(ops), hearth.MaxUpdateOps)
 	}
 	for i := range ops {
 		o := &ops[i]
 		if o.Kind == hearth.OpSet && !hearth.IsNull(o.Data) {
 			if o.Data, err = hearth.CompactJSON("data", o.Data); err != nil {
-				return store.Changed{}, err
+				return Changed{}, err
 			}
 		}
 		if err := o.Check(n.Limits()); err != nil {
-			return store.Changed{}, err
+			return Changed{}, err
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)

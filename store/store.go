@@ -106,7 +106,7 @@ type Writer struct {
 	Session string // session_id; "" for whichever is live (else no_session)
 	Peer    string // "" for a server, which no connection fences
 	Conn    string // secret of the peer's connection
-	User    string // the peer's user_id
+	User    string // the peer's user_id; "" if a server acts by the conn_id that it was given when it joined the peer
 	Key     string // access_key of a server: the scope of its op_ids
 	Op      string // op_id; "" for none
 }
@@ -114,7 +114,7 @@ type Writer struct {
 // args is what every write's ARGV begins with.
 func (w *Writer) args(v verb, room string, more ...any) []any {
 	user, op := "", ""
-	if w.Peer != "" {
+	if w.User != "" {
 		user = hearth.QuoteString(w.User)
 	}
 	if w.Op != "" {

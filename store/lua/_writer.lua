@@ -1,5 +1,6 @@
 -- The fence of a write and the memory of its op_id. Needs _event and _peer.
--- ARGV[3..7]: session ('' if any), peer ('' for a server), conn, user (JSON string), op ('' for none).
+-- ARGV[3..7]: session ('' if any), peer ('' for a server), conn, user (JSON string; '' if a server acts by a peer's conn),
+-- op ('' for none).
 local SESSION, PEER, CONN, USER, OP = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local writer                      -- the writing peer's record
 local BY = PEER ~= '' and PEER or '-'
@@ -12,7 +13,7 @@ local function fence()
   local rec = redis.call('HGET', C, PEER)
   if not rec then return 'not_member' end
   local r = unpack_record(rec)
-  if r.conn ~= CONN or r.user ~= USER then return 'not_member' end
+  if r.conn ~= CONN or (USER ~= '' and r.user ~= USER) then return 'not_member' end
   writer = r
   return nil
 end

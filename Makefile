@@ -1,0 +1,55 @@
+# What a developer can do here. `make` alone lists it.
+
+GOLANGCI_VERSION := v2.15.0
+TOOLS            := bin/tools
+GOLANGCI         := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
+
+# What `make bench` measures, and for how long each.
+BENCH     ?= .
+BENCHTIME ?= 1s
+
+# Not a prerequisite of anything: asked only where it is used.
+VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+.DEFAULT_GOAL := help
+.PHONY: help test build run lint fmt bench compose-test clean cc
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# -count=1: results on a real Redis depend on what the test cache can't see.
+# -timeout: the longest a package may take on two slow cores, with -race.
+test: cc ## run all tests, with -race and on a real Redis (installs it on Debian)
+	@sh scripts/ensure-redis.sh
+	HEARTH_TEST_REDIS=required go test -race -count=1 -timeout 10m ./...
+
+build: ## build bin/hearth, a static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/hearth ./cmd/hearth
+
+run: ## serve on 127.0.0.1:8080 in development mode, with the embedded Redis
+	go run ./cmd/hearth serve
+
+lint: $(GOLANGCI) ## run the linters (installs golangci-lint into bin/tools)
+	$(GOLANGCI) run ./...
+
+fmt: $(GOLANGCI) ## format the code
+	$(GOLANGCI) fmt ./...
+
+bench: ## run the benchmarks of the hot paths; BENCH=regexp BENCHTIME=1s
+	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./...
+
+compose-test: ## build the image and try docker-compose.yml end to end
+	bash deploy/compose-test.sh
+
+clean: ## remove what was built
+	rm -rf bin
+
+# The race detector is C: without a compiler go test only says that cgo is off.
+cc:
+	@cc=$$(go env CC) && command -v $${cc%% *} >/dev/null || { \
+		echo 'make test needs a C compiler for -race: apt-get install gcc, or xcode-select --install' >&2; exit 1; }
+
+# The version is in the file's name, so that another one is another file.
+$(GOLANGCI):
+	GOBIN='$(CURDIR)/$(TOOLS)' go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(TOOLS)/golangci-lint $@
