@@ -60,6 +60,10 @@ type Member struct {
 	groups []string
 	watch  hearth.Patterns
 	over   bool // left, or told why not: nothing is delivered any more
+	// leaving: the store is being asked to end the membership. Whatever else ends it meanwhile, or the leave's own event,
+	// waits in ending until the answer is there, so that nothing overtakes the reply.
+	leaving bool
+	ending  func()
 }
 
 // Peer returns the member's peer_id.
@@ -170,11 +174,21 @@ func (m *Member) SendEntries(seq uint64, entries []hearth.Entry) {
 func (m *Member) Leave(ctx context.Context) (ended bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
+	m.mu.Lock()
+	m.leaving = true
+	m.mu.Unlock()
 	ended, err = m.node.store.Leave(ctx, m.room, m.fence(), hearth.Left)
 	if err == nil {
 		m.stop()
+		return ended, nil
 	}
-	return ended, err
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.leaving = false
+	if m.ending != nil {
+		m.ending()
+	}
+	return false, err
 }
 
 // Drop ends the membership because its socket is gone. It is repeated until the store has confirmed it or says that the
@@ -210,11 +224,11 @@ func (m *Member) Deliver(msg *pubsub.Message) {
 	if m.over {
 		return
 	}
-	if c.Peer == m.conn.Peer && m.aboutMe(c) || c.Kind == hearth.KindEnd {
-		if c.Kind == hearth.KindEnd {
-			m.sendRemoval(c, true)
-			m.finish(CloseEnded, "room ended")
-		}
+	if c.Peer == m.conn.Peer && m.aboutMe(c) {
+		return
+	}
+	if c.Kind == hearth.KindEnd {
+		m.finish(c, CloseEnded, "room ended")
 		return
 	}
 	if c.frame == nil || !c.Audience.Includes(m.conn.Peer, m.userJSON, m.role) {
@@ -246,7 +260,7 @@ func (m *Member) aboutMe(c *change) bool {
 		m.role, m.groups = c.Role, c.Groups
 	case hearth.KindConn:
 		if c.Conn == m.conn.Secret {
-			m.finish(CloseReplaced, "a newer connection of this peer")
+			m.finish(c, CloseReplaced, "a newer connection of this peer")
 			return true
 		}
 	case hearth.KindLeave:
@@ -254,14 +268,29 @@ func (m *Member) aboutMe(c *change) bool {
 			return false
 		}
 		if c.Leave == hearth.Removed {
-			m.sendRemoval(c, false)
-			m.finish(CloseRemoved, "removed")
+			m.finish(c, CloseRemoved, "removed")
 		} else {
-			m.finish(CloseNormal, string(c.Leave))
+			m.finish(c, CloseNormal, string(c.Leave))
 		}
 		return true
 	}
 	return false
+}
+
+// finish closes the socket of a membership that c has ended in the store, telling it why. m.mu is held.
+func (m *Member) finish(c *change, code CloseCode, reason string) {
+	m.over = true
+	end := func() {
+		if code == CloseRemoved || code == CloseEnded {
+			m.sendRemoval(c, code == CloseEnded)
+		}
+		m.sink.Close(code, reason)
+	}
+	if m.leaving {
+		m.ending = end
+		return
+	}
+	end()
 }
 
 // sendRemoval tells the peer why its membership ends. m.mu is held.
@@ -275,12 +304,3 @@ func (m *Member) sendRemoval(c *change, roomEnd bool) {
 		return append(strconv.AppendBool(append(dst, `,"room_end":`...), roomEnd), '}')
 	}))
 }
-
-// finish closes the socket of a membership that is over in the store. m.mu is held.
-func (m *Member) finish(code CloseCode, reason string) {
-	m.over = true
-	m.sink.Close(code, reason)
-}
-
-// Expired closes the socket because its token has expired; the peer leaves as timed out.
-func (m *Member) Expired() { m.sink.Close(CloseAuth, "the token has expired") }

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/hearthstore/hearth/internal/redistest"
+)
+
+// The scenarios here run the built binary: two processes that share one real Redis, and clients that know the wire alone.
+
+// TestMainJob is the product in one test: two peers on two nodes share a session, and nothing of it is left.
+func TestMainJob(t *testing.T) {
+	r := redistest.Shared(t)
+	a, b := startNode(t, r), startNode(t, r)
+
+	ann := a.join(t, "lesson", "ann", "host", `{"name":"Ann","listen":["*"]}`)
+	bob := b.join(t, "lesson", "bob", "guest", `{"name":"Bob","listen":["slide*"]}`)
+	if ann.joined.SessionID != bob.joined.SessionID {
+		t.Fatalf("two sessions: %s and %s", ann.joined.SessionID, bob.joined.SessionID)
+	}
+	ann.expect("on-peer-join", `"peer_id":"bob"`)
+
+	ann.call("set-metadata", `{"key":"slide","data":{"n":1.50}}`)
+	bob.expect("on-metadata-change", `"values":[{"key":"slide","data":{"n":1.50},"change_version":3,"updated_by":"ann"`)
+	ann.call("set-metadata", `{"key":"other","data":1}`) // which bob doesn't watch
+	ann.call("broadcast", `{"info":{"message":{"text":"hello"},"type":"chat"}}`)
+	if got := bob.next(); got.Method != "on-broadcast" || !strings.Contains(string(got.Params), `"message":{"text":"hello"}`) {
+		t.Errorf("bob heard %s %s", got.Method, got.Params)
+	}
+
+	// A server writes over HTTP to either node.
+	status, body := b.http(t, http.MethodPut, "/v1/rooms/lesson/metadata/slide", `{"n":2}`, map[string]string{
+		"If-Match": `"` + ann.joined.SessionID + `.3"`,
+	})
+	if status != http.StatusOK {
+		t.Errorf("PUT: %d %s", status, body)
+	}
+	bob.expect("on-metadata-change", `"data":{"n":2}`)
+	status, body = a.http(t, http.MethodPut, "/v1/rooms/lesson/metadata/slide", `{"n":3}`, map[string]string{
+		"If-Match": `"` + ann.joined.SessionID + `.3"`,
+	})
+	if status != http.StatusPreconditionFailed || !strings.Contains(body, `"current":{"key":"slide","data":{"n":2}`) {
+		t.Errorf("PUT with an old ETag: %d %s", status, body)
+	}
+
+	bob.call("leave", `{}`)
+	bob.closed(1000)
+	ann.expect("on-peer-leave", `"reason":"left"`)
+	if got := string(ann.call("leave", `{}`)); got != `{"session_ended":true}` {
+		t.Errorf("the last leave returned %s", got)
+	}
+	noRoomKeys(t, r)
+
+	again := a.join(t, "lesson", "ann", "host", `{"listen":["*"]}`)
+	if again.joined.SessionID == ann.joined.SessionID || again.joined.Seq != 1 {
+		t.Errorf("the next session is %+v", again.joined)
+	}
+	if got := string(again.call("get-metadata", `{"key":"slide"}`)); got != `{"key":"slide","data":null,"change_version":0}` {
+		t.Errorf("the next session sees %s", got)
+	}
+}
+
+// TestTakeover moves a peer to another node: nobody sees it leave.
+func TestTakeover(t *testing.T) {
+	r := redistest.Shared(t)
+	a, b := startNode(t, r), startNode(t, r)
+	ann := a.join(t, "room", "ann", "host", `{}`)
+	bob := a.join(t, "room", "bob", "guest", `{"name":"Bob"}`)
+	ann.expect("on-peer-join", `"peer_id":"bob"`)
+
+	if code := b.tryJoin(t, "room", "bob", "mallory", `{}`); code != 409 {
+		t.Errorf("another user's join as bob: code %d", code)
+	}
+	newer := b.join(t, "room", "bob", "guest", `{}`)
+	bob.closed(4409)
+	if !newer.joined.Resumed {
+		t.Error("a takeover doesn't say that membership was kept")
+	}
+	newer.call("broadcast", `{"info":{"message":"still here"}}`)
+	if got := ann.next(); got.Method != "on-broadcast" || !strings.Contains(string(got.Params), `"name":"Bob"`) {
+		t.Errorf("ann heard %s %s, not the message alone", got.Method, got.Params)
+	}
+}
+
+// TestBrokenSocketAndStop ends sockets in the two ways that a peer doesn't choose.
+func TestBrokenSocketAndStop(t *testing.T) {
+	r := redistest.Shared(t)
+	a, b := startNode(t, r), startNode(t, r)
+	ann := a.join(t, "room", "ann", "host", `{}`)
+	bob := b.join(t, "room", "bob", "guest", `{}`)
+	ann.expect("on-peer-join", `"peer_id":"bob"`)
+	cid := b.join(t, "room", "cid", "guest", `{}`)
+	ann.expect("on-peer-join", `"peer_id":"cid"`)
+
+	if err := bob.nc.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ann.expect("on-peer-leave", `"reason":"timed_out"`)
+
+	b.stop(t, syscall.SIGTERM)
+	cid.closed(1001)
+	ann.expect("on-peer-leave", `"reason":"timed_out"`)
+	if status, _ := a.http(t, http.MethodPost, "/v1/rooms/room/end", `{"reason":"over"}`, nil); status != http.StatusOK {
+		t.Errorf("end: %d", status)
+	}
+	ann.expect("on-peer-leave-request", `"reason":"over","room_end":true`)
+	ann.closed(4410)
+	noRoomKeys(t, r)
+}
+
+// TestDevelopmentServer runs the one command of the README, and what it says to paste.
+func TestDevelopmentServer(t *testing.T) {
+	n := start(t, nil)
+	if !strings.Contains(n.said(), "Development mode") {
+		t.Fatalf("it doesn't say that it is a development server: %s", n.said())
+	}
+	var pasted []string
+	for line := range strings.SplitSeq(n.said(), "\n") {
+		if line, ok := strings.CutPrefix(line, "  "); ok {
+			pasted = append(pasted, line)
+		}
+	}
+	if len(pasted) != 3 {
+		t.Fatalf("%d lines to paste: %q", len(pasted), pasted)
+	}
+	if got := shell(t, strings.Join(pasted, "\n")); !strings.Contains(got, `{"key":"deck","data":{"slide":3},"change_version":2,"updated_by":"ann"`) {
+		t.Errorf("pasted, it says %s", got)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.url+"/dev/token?role=management", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = "rebound.example"
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusForbidden {
+		t.Errorf("another Host gets %d %s", res.StatusCode, body)
+	}
+}
+
+// TestStartErrors are mistakes that a node must not start with, each told in one line that says what to do.
+func TestStartErrors(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		env        []string
+	}{
+		{"development off loopback", "development mode listens on loopback only", []string{"HEARTH_ADDR=0.0.0.0:0"}},
+		{"a key without a secret", "HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET go together", []string{"HEARTH_APP_ACCESS_KEY=k"}},
+		{"Redis without keys", "set HEARTH_APP_ACCESS_KEY", []string{"HEARTH_REDIS=redis://127.0.0.1:1"}},
+		{"no Redis there", "does not answer", []string{"HEARTH_REDIS=redis://u:hidden@127.0.0.1:1", "HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=" + appSecret}},
+		{"a scheme that is none", "HEARTH_REDIS must be", []string{"HEARTH_REDIS=memcached://h", "HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=" + appSecret}},
+		{"a prefix out of its grammar", "HEARTH_PREFIX must match", []string{"HEARTH_PREFIX=a:b"}},
+		{"a size that is none", "is no size", []string{"HEARTH_MAX_VALUE=big"}},
+		{"an unknown setting in the file", "unknown setting", []string{"HEARTH_CONFIG=" + file(t, "nonsense: 1\n")}},
+		{"a short secret", "secret", []string{"HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=short"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			out, err := command(t, c.env, "serve").CombinedOutput()
+			if err == nil || !bytes.Contains(out, []byte(c.want)) {
+				t.Errorf("%v: %s", err, out)
+			}
+			if strings.Contains(string(out), "hidden") {
+				t.Errorf("a password is shown: %s", out)
+			}
+			if n := bytes.Count(bytes.TrimSpace(out), []byte("\n")); n > 0 {
+				t.Errorf("more than one line: %s", out)
+			}
+		})
+	}
+}
+
+// TestConfigurationOrder: a flag goes before a variable, a variable before the file.
+func TestConfigurationOrder(t *testing.T) {
+	path := file(t, "node_id: of-file\nmax-keys: 1\nmax-peers: 7\n")
+	n := start(t, []string{"HEARTH_CONFIG=" + path, "HEARTH_NODE_ID=of-env", "HEARTH_MAX_KEYS=2"}, "--node-id", "of-flag")
+	status, body := n.http(t, http.MethodGet, "/healthz", "", nil)
+	var health struct{ Node string }
+	if err := json.Unmarshal([]byte(body), &health); err != nil || status != http.StatusOK || health.Node != "of-flag" {
+		t.Errorf("%d %s", status, body)
+	}
+	c := n.dev(t, "room", "ann")
+	c.call("set-metadata", `{"key":"a","data":1}`)
+	c.call("set-metadata", `{"key":"b","data":1}`)
+	if code := c.fail("set-metadata", `{"key":"c","data":1}`); code != 413 { // the variable's limit, not the file's
+		t.Errorf("a third key: code %d", code)
+	}
+}
