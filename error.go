@@ -70,8 +70,7 @@ func BadParams(format string, args ...any) *Error { return Errorf(ReasonBadParam
 
 // AsError returns err's *Error; an error of any other kind becomes one of ReasonInternal with err as its cause.
 func AsError(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	return &Error{Reason: ReasonInternal, Detail: "the server failed; its log has the cause", Cause: err}

@@ -2,6 +2,7 @@ package hearth
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -95,12 +96,7 @@ func (a *Audience) Includes(peer, user, role string) bool {
 	case a.All:
 		return true
 	}
-	for _, r := range a.Roles {
-		if r == role {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(a.Roles, role)
 }
 
 var errEvent = errors.New("hearth: malformed event")

@@ -2,6 +2,7 @@ package hearth
 
 import (
 	"encoding/base64"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -46,14 +47,7 @@ func (p *Peer) AppendJSON(dst []byte) []byte {
 func (p *Peer) MarshalJSON() ([]byte, error) { return p.AppendJSON(nil), nil }
 
 // InGroup reports whether the peer is in that group.
-func (p *Peer) InGroup(group string) bool {
-	for _, g := range p.Groups {
-		if g == group {
-			return true
-		}
-	}
-	return false
-}
+func (p *Peer) InGroup(group string) bool { return slices.Contains(p.Groups, group) }
 
 // AppendNames appends a JSON array of names, none of which needs escaping.
 func AppendNames(dst []byte, names []string) []byte {

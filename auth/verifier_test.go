@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"hash"
 	"maps"
 	"reflect"
@@ -222,7 +223,7 @@ func badTokens(t testing.TB) map[string]badToken {
 		if value != without {
 			text = mustJSON(t, value)
 		}
-		label := base()["type"].(string) + ": " + name + " " + text[:min(len(text), 20)]
+		label := fmt.Sprint(base()["type"]) + ": " + name + " " + text[:min(len(text), 20)]
 		if _, ok := bad[label]; ok {
 			t.Fatalf("two cases are named %q", label)
 		}

@@ -32,8 +32,8 @@ type conn struct {
 	outbox
 	srv    *Server
 	br     *bufio.Reader
-	wanted string // the peer_id asked for in the query
-	ctx    context.Context
+	wanted string          // the peer_id asked for in the query
+	ctx    context.Context //nolint:containedctx // the connection's own life, ended by its reader
 	cancel context.CancelFunc
 
 	// The reader's own; shutdown looks at member only once the reader has ended.

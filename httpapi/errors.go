@@ -69,8 +69,7 @@ func (s *Server) writeError(err error, c echo.Context) {
 	e := s.asError(err, c)
 	method := c.Request().Method
 	st := codes(e, method != http.MethodGet && method != http.MethodHead)
-	var he *echo.HTTPError
-	if errors.As(err, &he) { // what echo itself refuses has its own status: no such route, method not allowed
+	if he, ok := errors.AsType[*echo.HTTPError](err); ok { // what echo itself refuses has its own status: no such route, method not allowed
 		st.http = he.Code
 	}
 	b := append([]byte(`{"type":"`), problemType(e.Reason)...)
@@ -129,8 +128,7 @@ func rpcError(dst []byte, e *hearth.Error, write bool) []byte {
 
 // decodeError says what is wrong with JSON that doesn't fit what was expected.
 func decodeError(what string, err error) error {
-	var typeErr *json.UnmarshalTypeError
-	if errors.As(err, &typeErr) {
+	if typeErr, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		if typeErr.Field == "" {
 			return hearth.BadParams("%s must be an object", what)
 		}

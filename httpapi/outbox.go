@@ -28,7 +28,7 @@ type outbox struct {
 	nc net.Conn
 
 	mu      sync.Mutex
-	drained sync.Cond // signalled when answers have been written, or the socket is gone
+	drained sync.Cond // signaled when answers have been written, or the socket is gone
 	frames  [][]byte
 	spare   [][]byte
 	queued  int  // bytes of notifications that wait or are being written; bounded by maxQueued
@@ -172,7 +172,10 @@ func writeAll(nc net.Conn, frames [][]byte) error {
 		_, err := nc.Write(frames[0])
 		return err
 	}
-	p := joinBuffers.Get().(*[]byte)
+	p, ok := joinBuffers.Get().(*[]byte)
+	if !ok {
+		p = new([]byte)
+	}
 	defer joinBuffers.Put(p)
 	b := (*p)[:0]
 	for _, f := range frames {

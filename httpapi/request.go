@@ -140,8 +140,7 @@ func body(c echo.Context, into any) error {
 
 // readFailure classifies an error of reading a body.
 func readFailure(err error) error {
-	var big *http.MaxBytesError
-	if errors.As(err, &big) {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return err
 	}
 	return &hearth.Error{Reason: hearth.ReasonBadRequest, Detail: "the body could not be read", Cause: err}

@@ -52,24 +52,24 @@ func (c *conn) handle(text []byte) (leave bool) {
 	}
 	frame := append(textFrame(), '[')
 	var calls []*call
-	any := false
+	answered := false
 	for _, one := range batch {
 		k := &call{conn: c}
 		begin := len(frame)
-		if any {
+		if answered {
 			frame = append(frame, ',')
 		}
 		var replied bool
 		if frame, replied = k.run(frame, one); !replied {
 			frame = frame[:begin]
 		}
-		any = any || replied
+		answered = answered || replied
 		calls = append(calls, k)
 		if leave = k.leave; leave {
 			break
 		}
 	}
-	if any {
+	if answered {
 		c.Snapshot(finishFrame(append(frame, ']')))
 	}
 	for _, k := range calls {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
 
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/auth"
@@ -89,12 +90,15 @@ func (s *Server) routes() {
 		e.Use(s.devDoor)
 		e.POST("/dev/token", s.devToken)
 	}
+	if len(s.o.AllowedOrigins) > 0 {
+		e.Use(s.cors())
+	}
 	e.GET("/healthz", s.healthz)
 	e.GET("/readyz", s.readyz)
 	e.GET("/metrics", echo.WrapHandler(s.metrics.handler()))
 	e.GET("/v1/ws", s.websocket)
 
-	v1 := e.Group("/v1", s.limitBody, s.authenticate)
+	v1 := e.Group("/v1", s.bound, s.authenticate)
 	v1.GET("/rooms", s.listRooms)
 	v1.GET("/rooms/:room", s.getRoom)
 	v1.POST("/rooms/:room/end", s.postEnd)
@@ -125,13 +129,32 @@ func (s *Server) common(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// limitBody bounds a request's body by what a WebSocket message may have.
-func (s *Server) limitBody(next echo.HandlerFunc) echo.HandlerFunc {
+// requestTimeout bounds a request that asks the store more than once; each call has a bound of its own, below.
+const requestTimeout = node.CallTimeout + 500*time.Millisecond
+
+// bound limits a request's time, and its body by what a WebSocket message may have.
+func (s *Server) bound(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		r := c.Request()
+		ctx, cancel := context.WithTimeout(c.Request().Context(), requestTimeout)
+		defer cancel()
+		r := c.Request().WithContext(ctx)
 		r.Body = http.MaxBytesReader(c.Response(), r.Body, int64(s.node.Limits().MaxFrame))
+		c.SetRequest(r)
 		return next(c)
 	}
+}
+
+// cors lets pages of the allowed origins call the HTTP side too; a page of the server's own needs no leave.
+func (s *Server) cors() echo.MiddlewareFunc {
+	return middleware.CORSWithConfig(middleware.CORSConfig{
+		AllowOrigins: s.o.AllowedOrigins,
+		AllowMethods: []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete},
+		AllowHeaders: []string{
+			"Authorization", "Content-Type", "Hearth-Conn", "Hearth-Session", "Idempotency-Key", "If-Match", "If-None-Match",
+		},
+		ExposeHeaders: []string{"ETag", "Retry-After", "Hearth-Node"},
+		MaxAge:        600,
+	})
 }
 
 func (s *Server) healthz(c echo.Context) error {

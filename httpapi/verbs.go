@@ -51,7 +51,7 @@ func init() {
 
 var empty = []byte("{}")
 
-// ignored accepts what the media signalling of a 100ms client sends.
+// ignored accepts what the media signaling of a 100ms client sends.
 func ignored(*call) ([]byte, error) { return empty, nil }
 
 func ping(k *call) ([]byte, error) {

@@ -38,7 +38,10 @@ func (s *Server) websocket(c echo.Context) error {
 	}
 	nc, rw, _, err := up.Upgrade(r, c.Response())
 	if err != nil {
-		// gobwas has answered, or the socket is gone.
+		// gobwas has taken the connection and answered, but leaves it open.
+		if nc != nil {
+			_ = nc.Close()
+		}
 		s.log.Debug("upgrade failed", "remote", remoteHost(r), "error", err)
 		c.Response().Committed = true
 		return nil

@@ -93,7 +93,8 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 	if err != nil {
 		m.sub.Close()
 		if hearth.ReasonOf(err) == hearth.ReasonOutcomeUnknown {
-			n.leaveLater(m.room, m.fence(), hearth.TimedOut) // it may have become a member that nobody serves
+			// It may have become a member that nobody serves.
+			n.leaveLater(m.room, m.fence(), hearth.TimedOut) //nolint:contextcheck // it has to be repeated after ctx has ended
 		}
 		return nil, err
 	}

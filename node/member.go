@@ -218,7 +218,10 @@ func (m *Member) Lost() {
 
 // Deliver is called by the hub with every change of the session, in order.
 func (m *Member) Deliver(msg *pubsub.Message) {
-	c := msg.Value.(*change)
+	c, ok := msg.Value.(*change)
+	if !ok { // decode makes nothing else
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.over {

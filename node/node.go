@@ -48,7 +48,7 @@ type Node struct {
 	members     atomic.Int64
 	sweeper     sweeper
 
-	ctx    context.Context // ends with Close
+	ctx    context.Context //nolint:containedctx // the node's own life, ended by Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	owed   sync.WaitGroup // leaves that the store has not confirmed yet; see leaveLater

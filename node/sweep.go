@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"time"
 
@@ -12,6 +13,9 @@ const (
 	sweepEvery = 3 * time.Second // how often a node looks at its partitions
 	liveFor    = 4 * sweepEvery  // for how long it is taken to live without a sign
 	sweepBatch = 100             // items of a partition that are settled before the next one's turn
+	// sweepGap is how close two sweeps of a partition follow each other: what is due in between is settled together,
+	// well within the second that a deadline may be late.
+	sweepGap = 500 * time.Millisecond
 )
 
 // sweeper settles what ends by time. Each partition is swept by one live node, chosen by rendezvous hash; every node
@@ -34,7 +38,7 @@ func (s *sweeper) init(n *Node) {
 func (s *sweeper) expect(room string, d time.Duration) { s.note(s.node.store.Partition(room), d) }
 
 func (s *sweeper) note(partition int, d time.Duration) {
-	at := time.Now().Add(d)
+	at := time.Now().Add(max(d, sweepGap))
 	s.mu.Lock()
 	old, ok := s.next[partition]
 	if ok = !ok || at.Before(old); ok {
@@ -77,7 +81,7 @@ func (s *sweeper) tick(ctx context.Context) {
 	defer cancel()
 	nodes, err := s.node.store.Live(c, s.node.id, liveFor)
 	if err != nil {
-		s.warn("can't tell that this node lives", err)
+		s.warn("telling that this node lives", err)
 		return
 	}
 	for p := range s.node.store.Partitions() {
@@ -97,7 +101,7 @@ func (s *sweeper) sweep(ctx context.Context, partition int) {
 		}
 		cancel()
 		if err != nil {
-			s.warn("can't sweep", err, "partition", partition)
+			s.warn("partition "+strconv.Itoa(partition), err)
 			return
 		}
 		if len(items) < sweepBatch {
@@ -109,9 +113,9 @@ func (s *sweeper) sweep(ctx context.Context, partition int) {
 	}
 }
 
-func (s *sweeper) warn(msg string, err error, args ...any) {
+func (s *sweeper) warn(what string, err error) {
 	if s.node.ctx.Err() == nil {
-		s.node.log.Warn(msg, append(args, "error", err)...)
+		s.node.log.Warn("the sweep failed", "at", what, "error", err)
 	}
 }
 

@@ -71,7 +71,7 @@ type Hub struct {
 	Stats Stats
 
 	o      Options
-	ctx    context.Context // ends with Close
+	ctx    context.Context //nolint:containedctx // the hub's own life, ended by Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	heard  atomic.Int64 // when the subscription last said something, as nanoseconds since began

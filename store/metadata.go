@@ -120,8 +120,7 @@ func (s *Store) Watch(ctx context.Context, room, session string, watch hearth.Pa
 	if err != nil {
 		return hearth.Session{}, nil, err
 	}
-	entries, err := watchedEntries(watch, r.list(0))
-	return ses, entries, err
+	return ses, watchedEntries(watch, r.list(0)), nil
 }
 
 // watchArgs tells _watch.lua what to read.
@@ -142,7 +141,7 @@ func watchArgs(watch hearth.Patterns) []any {
 }
 
 // watchedEntries picks what is watched, sorted by key, and adds the exactly named keys that are absent.
-func watchedEntries(watch hearth.Patterns, r reply) ([]hearth.Entry, error) {
+func watchedEntries(watch hearth.Patterns, r reply) []hearth.Entry {
 	var out []hearth.Entry
 	there := map[string]bool{}
 	for _, e := range entriesOf(r) {
@@ -158,7 +157,7 @@ func watchedEntries(watch hearth.Patterns, r reply) ([]hearth.Entry, error) {
 		}
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Key < out[j].Key })
-	return out, nil
+	return out
 }
 
 // entriesOf reads pairs of key and record; a nil record is an absent entry.

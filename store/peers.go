@@ -71,8 +71,8 @@ func (s *Store) Join(ctx context.Context, q JoinRequest) (Joined, error) {
 		}
 		j.Peers = append(j.Peers, own)
 	}
-	j.Entries, err = watchedEntries(q.Watch, r.list(11))
-	return j, err
+	j.Entries = watchedEntries(q.Watch, r.list(11))
+	return j, nil
 }
 
 // Leave ends the membership of w's connection. It returns whether the session ended with it. A repeat gets not_member or

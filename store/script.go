@@ -66,18 +66,19 @@ func scripts(l hearth.Limits) (map[verb]*redis.Script, error) {
 		if err != nil {
 			return nil, err
 		}
-		src := config
+		var src strings.Builder
+		src.WriteString(config)
 		line, _, _ := strings.Cut(text, "\n")
 		if names, ok := strings.CutPrefix(line, "-- include: "); ok {
-			for _, name := range strings.Fields(names) {
+			for name := range strings.FieldsSeq(names) {
 				part, err := source(name)
 				if err != nil {
 					return nil, fmt.Errorf("%s: %w", v, err)
 				}
-				src += part
+				src.WriteString(part)
 			}
 		}
-		out[v] = redis.NewScript(src + text)
+		out[v] = redis.NewScript(src.String() + text)
 	}
 	return out, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -186,21 +187,21 @@ func (c *config) check() error {
 	case !prefixGrammar.MatchString(c.prefix):
 		return fmt.Errorf("HEARTH_PREFIX must match %s", prefixGrammar)
 	case c.partitions < 1 || c.partitions > 1024:
-		return fmt.Errorf("HEARTH_PARTITIONS must be 1–1024")
+		return errors.New("HEARTH_PARTITIONS must be 1–1024")
 	case (c.accessKey == "") != (c.secret == ""):
-		return fmt.Errorf("HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET go together: set both, or neither for development mode")
+		return errors.New("HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET go together: set both, or neither for development mode")
 	case c.accessKey == "" && c.redis != embedded:
-		return fmt.Errorf("HEARTH_REDIS is set, so this is no development server: set HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET too")
+		return errors.New("HEARTH_REDIS is set, so this is no development server: set HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET too")
 	case !slices.Contains([]string{"text", "json"}, c.logFormat):
-		return fmt.Errorf("HEARTH_LOG_FORMAT must be text or json")
+		return errors.New("HEARTH_LOG_FORMAT must be text or json")
 	case c.nodeID != "" && !hearth.ValidName(c.nodeID):
-		return fmt.Errorf("HEARTH_NODE_ID must match [A-Za-z0-9][A-Za-z0-9._:~@+=-]{0,127}")
+		return errors.New("HEARTH_NODE_ID must match [A-Za-z0-9][A-Za-z0-9._:~@+=-]{0,127}")
 	case c.drain < time.Second:
-		return fmt.Errorf("HEARTH_DRAIN must be a second at least")
+		return errors.New("HEARTH_DRAIN must be a second at least")
 	case c.maxKeys < 1 || c.maxPeers < 1 || c.logEvents < 1 || c.logAge < time.Second:
-		return fmt.Errorf("limits must be 1 at least, HEARTH_LOG_AGE a second")
+		return errors.New("limits must be 1 at least, HEARTH_LOG_AGE a second")
 	case c.maxValue > c.maxFrame || c.maxMessage > c.maxFrame:
-		return fmt.Errorf("HEARTH_MAX_FRAME must be over HEARTH_MAX_VALUE and HEARTH_MAX_MESSAGE: a request carries them")
+		return errors.New("HEARTH_MAX_FRAME must be over HEARTH_MAX_VALUE and HEARTH_MAX_MESSAGE: a request carries them")
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(serveCommand(), tokenCommand(), versionCommand())
+	root.AddCommand(serveCommand(), tokenCommand(), versionCommand()) //nolint:contextcheck // cobra hands the context on
 	if err := root.ExecuteContext(ctx); err != nil {
 		_, _ = fmt.Fprintln(stderr, "hearth:", err)
 		return 1

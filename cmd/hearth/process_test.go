@@ -117,7 +117,11 @@ func start(t *testing.T, env []string, args ...string) *process {
 			return false
 		}
 		p.url = "http://" + m[1]
-		res, err := http.Get(p.url + "/readyz")
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+"/readyz", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
 		if err != nil {
 			return false
 		}

@@ -53,7 +53,7 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	redis.SetLogger(redisLog{log})
-	listener, err := c.listen()
+	listener, err := c.listen(ctx)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,8 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("HEARTH_REDIS: %w", err)
 	}
-	if c.dev() {
+	dev := c.dev()
+	if dev {
 		c.accessKey, c.secret = "dev", rand.Text()+rand.Text()
 	}
 	verifier, err := auth.NewVerifier(auth.Config{AccessKey: c.accessKey, Secret: c.secret})
@@ -77,7 +78,7 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	if len(c.secret) < auth.GoodSecretLen {
 		log.Warn("HEARTH_APP_SECRET is short", "bytes", len(c.secret), "recommended", auth.GoodSecretLen)
 	}
-	dev := c.redis == embedded && c.accessKey == "dev"
+	//nolint:contextcheck // the node outlives ctx: it is stopped in order, after ctx has ended
 	n := node.New(node.Options{ID: c.nodeID, Client: client, Store: st, Encode: httpapi.EncodeNotification, Log: log})
 	server := httpapi.New(httpapi.Options{
 		Node: n, Verifier: verifier, Dev: dev, AllowedOrigins: c.origins, Log: log, Version: versionText(),
@@ -95,7 +96,7 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	case <-ctx.Done():
 	}
 	log.Info("stopping", "connections", server.Connections(), "within", c.drain)
-	stop(log, c.drain, server, hs, n)
+	stop(log, c.drain, server, hs, n) //nolint:contextcheck // ctx has ended: stopping has a time of its own
 	return err
 }
 
@@ -121,7 +122,7 @@ func stop(log *slog.Logger, within time.Duration, server *httpapi.Server, hs *ht
 func (c *config) logger(w io.Writer) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.logLevel)); err != nil {
-		return nil, fmt.Errorf("HEARTH_LOG_LEVEL must be debug, info, warn or error")
+		return nil, errors.New("HEARTH_LOG_LEVEL must be debug, info, warn or error")
 	}
 	o := &slog.HandlerOptions{Level: level}
 	if c.logFormat == "json" {
@@ -134,11 +135,11 @@ func (c *config) logger(w io.Writer) (*slog.Logger, error) {
 type redisLog struct{ log *slog.Logger }
 
 func (l redisLog) Printf(ctx context.Context, format string, v ...any) {
-	l.log.DebugContext(ctx, "redis client: "+fmt.Sprintf(format, v...))
+	l.log.DebugContext(ctx, "redis client", "said", fmt.Sprintf(format, v...))
 }
 
 // listen opens the address; in development mode only loopback is taken.
-func (c *config) listen() (net.Listener, error) {
+func (c *config) listen(ctx context.Context) (net.Listener, error) {
 	addr := c.addr
 	switch {
 	case addr == "" && c.dev():
@@ -156,7 +157,7 @@ func (c *config) listen() (net.Listener, error) {
 				"set HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET to serve others", addr)
 		}
 	}
-	l, err := net.Listen("tcp", addr)
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("HEARTH_ADDR: %w", err)
 	}
