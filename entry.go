@@ -75,8 +75,10 @@ func (o *Op) Check(l Limits) error {
 		}
 	case OpDelete:
 	case OpIncrement:
-		if f, err := o.By.Float64(); err != nil || f > MaxSafeInt || f < -MaxSafeInt {
-			return BadParams("by must be a number between -2^53 and 2^53")
+		// Float64 alone would take what JSON doesn't: NaN, hexadecimal, underscores.
+		f, err := o.By.Float64()
+		if err != nil || !json.Valid([]byte(o.By)) || f > MaxSafeInt || f < -MaxSafeInt {
+			return BadParams("by must be a number between -(2^53-1) and 2^53-1")
 		}
 	case OpCheck:
 		if o.IfVersion == nil {
@@ -88,5 +90,6 @@ func (o *Op) Check(l Limits) error {
 	return nil
 }
 
-// MaxSafeInt is the largest integer up to which increments are exact: the scripts' numbers are doubles (2^53).
-const MaxSafeInt = 1 << 53
+// MaxSafeInt is the largest integer up to which increments are exact: the scripts' numbers are doubles, and 2^53 is also
+// what they make of 2^53+1.
+const MaxSafeInt = 1<<53 - 1

@@ -60,7 +60,7 @@ func (s *Store) Update(ctx context.Context, room string, w Writer, ops []hearth.
 	r, err := s.write(ctx, verbUpdate, room, &w, args...)
 	if err != nil {
 		if key := r.str(0); hearth.ReasonOf(err) == hearth.ReasonBadParams {
-			hearth.AsError(err).Detail = "the entry " + strconv.Quote(key) + " holds no number, or would exceed 2^53"
+			hearth.AsError(err).Detail = "the entry " + strconv.Quote(key) + " holds no number, or would exceed 2^53-1"
 		}
 		return conflict(r, r.str(2), err)
 	}

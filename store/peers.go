@@ -146,7 +146,7 @@ func (s *Store) regroup(ctx context.Context, v verb, room string, w Writer, peer
 	return splitNames(r.str(0)), nil
 }
 
-// Peer returns one peer, hidden or not, and the secret of its connection. session may be "" for whichever is live.
+// Peer returns one peer, hidden or not. session may be "" for whichever is live.
 // Errors: no_session, session_ended, not_found.
 func (s *Store) Peer(ctx context.Context, room, session, peer string) (hearth.Session, hearth.Peer, error) {
 	ses, r, err := s.read(ctx, verbPeerGet, room, session, peer)

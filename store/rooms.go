@@ -21,6 +21,9 @@ func (s *Store) Room(ctx context.Context, room string) (hearth.Session, error) {
 // Rooms returns a page of live rooms, and the cursor of the next page ("" after the last). A room whose session begins or
 // ends meanwhile may be in it or not.
 func (s *Store) Rooms(ctx context.Context, cursor string, limit int) ([]hearth.Session, string, error) {
+	if limit < 1 {
+		return nil, "", hearth.BadParams("limit must be at least 1")
+	}
 	p, after, err := parseRoomsCursor(cursor, len(s.keys.tags))
 	if err != nil {
 		return nil, "", err
@@ -49,7 +52,7 @@ func (s *Store) Rooms(ctx context.Context, cursor string, limit int) ([]hearth.S
 }
 
 // Due returns items of a partition whose deadline has come, at most limit, and in how long the next one after them is
-// due (negative: there is none).
+// due (0: more are due than limit; negative: there is none).
 func (s *Store) Due(ctx context.Context, partition, limit int) (items []DueItem, next time.Duration, err error) {
 	r, err := s.run(ctx, verbDue, []string{s.keys.due(partition)}, limit)
 	if err != nil {

@@ -1,4 +1,4 @@
--- The keys of a room, in the order in which store.roomKeys.list gives them to every script about one room.
+-- The keys of a room, in the order in which store.keyspace.room gives them to every script about one room.
 local S, C, P, M, L, OA, OB, E, DUE, ROOMS = unpack(KEYS)
 
 -- Numbers go into strings by this alone: real Redis prints 14 digits otherwise.

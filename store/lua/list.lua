@@ -1,21 +1,38 @@
 -- include: _keys _reader
--- list: a page of metadata entries in the order of their keys.
+-- list: a page of metadata entries in the order of their keys' bytes.
 -- KEYS: the room's.
 -- ARGV: 1 session ('' if any), 2 prefix, 3 the key after which the page begins ('' for the first), 4 how many at most.
 -- Returns: {refusal} or the header of _reader, {key, entry, …} and 1 if there are more.
 if refusal then return {refusal} end
-local prefix, after, limit = ARGV[2], ARGV[3], tonumber(ARGV[4])
-local keys = {}
-for _, k in ipairs(redis.call('HKEYS', M)) do
-  if string.sub(k, 1, #prefix) == prefix and k > after then keys[#keys + 1] = k end
+local prefix, limit = ARGV[2], tonumber(ARGV[4])
+
+-- Keys are compared in hexadecimal: strings compare by the server's locale here, which would be another order on every
+-- server, and the order of bytes in none but C. Digits and the letters a to f have the same order everywhere.
+local HEX = {}
+for byte = 0, 255 do HEX[string.char(byte)] = string.format('%02x', byte) end
+local function hex(key)
+  local text = string.gsub(key, '.', HEX)
+  return text
 end
-table.sort(keys)
+
+local after, order, key_of = hex(ARGV[3]), {}, {}
+for _, key in ipairs(redis.call('HKEYS', M)) do
+  if string.sub(key, 1, #prefix) == prefix then
+    local text = hex(key)
+    if text > after then
+      order[#order + 1] = text
+      key_of[text] = key
+    end
+  end
+end
+table.sort(order)
 local page = {}
-for i = 1, math.min(limit, #keys) do
-  page[#page + 1] = keys[i]
-  page[#page + 1] = redis.call('HGET', M, keys[i])
+for i = 1, math.min(limit, #order) do
+  local key = key_of[order[i]]
+  page[#page + 1] = key
+  page[#page + 1] = redis.call('HGET', M, key)
 end
 local out = header()
 out[#out + 1] = page
-out[#out + 1] = #keys > limit and 1 or 0
+out[#out + 1] = #order > limit and 1 or 0
 return out

@@ -9,5 +9,5 @@ local oldest = seq - redis.call('LLEN', L) + 1
 local first = math.max(after + 1, oldest)
 local out = header()
 out[#out + 1] = num(oldest)
-out[#out + 1] = redis.call('LRANGE', L, num(first - oldest), num(first - oldest + limit - 1))
+out[#out + 1] = limit > 0 and redis.call('LRANGE', L, num(first - oldest), num(first - oldest + limit - 1)) or {}
 return out

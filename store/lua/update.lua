@@ -4,7 +4,7 @@
 -- ARGV: 1 room, 2 nonce, 3…7 fence, then five a op: kind, key, key (JSON string), value or number to add, expected change_version ('' for any).
 -- Returns: {refusal}, {'not_a_number', key}, {'version_conflict', session, current entry or false, key} or
 --   {'ok', session, "<seq> <at>" and a line for each op: the value that an
---   increment gave, - for a delete that found nothing, else empty}.
+--   increment gave, - for a delete of what wasn't there, else empty}. seq is 0 if nothing changed.
 local refusal = fence()
 if refusal then return {refusal} end
 local first, full = repeated()
@@ -13,6 +13,18 @@ if full then return {full} end
 
 -- What the ops lead to is worked out first: after[key] is the value (false: deleted), order the keys as they were changed.
 local before, after, names, order, values = {}, {}, {}, {}, {}
+-- number_of is the number in a value, or nil if it holds none or one that a double may not hold exactly.
+local MOST = 2 ^ 53 - 1
+local function number_of(value)
+  local text = string.match(value, '^%-?[%d.eE+-]+$')
+  if not text then return nil end
+  -- The embedded server knows exponents only after a point.
+  if not string.find(text, '.', 1, true) then text = string.gsub(text, '[eE]', '.0e') end
+  local n = tonumber(text)
+  if not n or n > MOST or n < -MOST then return nil end
+  return n
+end
+
 local function change(key, keyjson, value)
   if after[key] == nil then
     order[#order + 1] = key
@@ -31,14 +43,12 @@ for i = 8, #ARGV, 5 do
   if kind == 'set' then
     change(key, keyjson, value)
   elseif kind == 'delete' then
-    if current then change(key, keyjson, false) else gave = '-' end
+    if current then change(key, keyjson, false) end
+    if not rec then gave = '-' end
   elseif kind == 'increment' then
-    local number = '0'
-    if current then number = string.match(current, '^%-?[%d.eE+-]+$') end
-    local sum = number and tonumber(number)
-    if not sum then return {'not_a_number', key} end
-    sum = sum + tonumber(value)
-    if sum > 2 ^ 53 or sum < -2 ^ 53 then return {'not_a_number', key} end
+    local from, by = number_of(current or '0'), number_of(value)
+    local sum = from and by and from + by
+    if not sum or sum > MOST or sum < -MOST then return {'not_a_number', key} end
     gave = sum == math.floor(sum) and num(sum) or string.format('%.17g', sum)
     change(key, keyjson, gave)
   end
@@ -70,10 +80,12 @@ for _, key in ipairs(order) do
     jsons[#jsons + 1] = entry_json(names[key], value or nil)
   end
 end
+local changed = '0 0'
 if #told > 0 then
   emit_meta(told, jsons)
   commit('mb', num(bytes))
+  changed = num(seq) .. ' ' .. num(now)
 end
-local result = num(seq) .. ' ' .. num(now) .. '\n' .. table.concat(values, '\n')
+local result = changed .. '\n' .. table.concat(values, '\n')
 remember(result)
 return {'ok', session, result}
