@@ -114,6 +114,22 @@ func envName(flag string) string {
 	return "HEARTH_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
+// unknownVariables returns the HEARTH_* variables that name no setting: most likely a mistyped one.
+func unknownVariables(environ []string) []string {
+	known := map[string]bool{}
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	new(config).flags(flags)
+	flags.VisitAll(func(f *pflag.Flag) { known[envName(f.Name)] = true })
+	var out []string
+	for _, v := range environ {
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "HEARTH_") && !known[name] {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // load gives every flag that was not set on the command line its variable's or the file's value.
 func load(cmd *cobra.Command) error {
 	flags := cmd.Flags()

@@ -111,6 +111,13 @@ func start(t *testing.T, env []string, args ...string) *process {
 			t.Logf("node %s said:\n%s", p.url, p.said())
 		}
 	})
+	p.await(t)
+	return p
+}
+
+// await waits until the node says that it is ready.
+func (p *process) await(t *testing.T) {
+	t.Helper()
 	await(t, "the node to be ready", func() bool {
 		m := servingLine.FindStringSubmatch(p.said())
 		if m == nil {
@@ -129,7 +136,6 @@ func start(t *testing.T, env []string, args ...string) *process {
 		_, _ = io.Copy(io.Discard, res.Body)
 		return res.StatusCode == http.StatusOK
 	})
-	return p
 }
 
 // await asks again and again until ok says yes: what is waited for is another process's doing.

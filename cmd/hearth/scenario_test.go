@@ -114,6 +114,51 @@ func TestBrokenSocketAndStop(t *testing.T) {
 	noRoomKeys(t, r)
 }
 
+// TestStoreAwayAndBack stops Redis, which keeps nothing, under a live session: the node says so, and once Redis is back its
+// clients are told that their session is lost and can begin another.
+func TestStoreAwayAndBack(t *testing.T) {
+	r := redistest.Real(t)
+	n := startNode(t, r)
+	ann := n.join(t, "room", "ann", "host", `{}`)
+	r.Kill(t)
+	await(t, "the node to be unready", func() bool {
+		status, _ := n.http(t, http.MethodGet, "/readyz", "", nil)
+		return status == http.StatusServiceUnavailable
+	})
+	if status, body := n.http(t, http.MethodGet, "/healthz", "", nil); status != http.StatusOK {
+		t.Errorf("healthz: %d %s", status, body)
+	}
+	if code := ann.fail("set-metadata", `{"data":1}`); code != 503 {
+		t.Errorf("a write without a store: code %d", code)
+	}
+	r.Restart(t)
+	ann.closed(4412)
+	n.await(t)
+	again := n.join(t, "room", "ann", "host", `{}`)
+	if again.joined.Seq != 1 || again.joined.SessionID == ann.joined.SessionID {
+		t.Errorf("the next session is %+v", again.joined)
+	}
+}
+
+// TestToken: a token of the command opens the server, narrowed as it says.
+func TestToken(t *testing.T) {
+	n := startNode(t, redistest.Shared(t))
+	keys := []string{"HEARTH_APP_ACCESS_KEY=" + appKey, "HEARTH_APP_SECRET=" + appSecret}
+	out, err := command(t, keys, "token", "--room-id", "room", "--user-id", "ann").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := n.dial(t, strings.TrimSpace(string(out)), "")
+	c.welcome(`{}`)
+	if code := c.fail("end-room", `{}`); code != 403 {
+		t.Errorf("a guest ends the room: code %d", code)
+	}
+	out, err = command(t, keys[:1], "token", "--room-id", "room", "--user-id", "ann").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "set HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET") {
+		t.Errorf("without a secret: %v %s", err, out)
+	}
+}
+
 // TestDevelopmentServer runs the one command of the README, and what it says to paste.
 func TestDevelopmentServer(t *testing.T) {
 	n := start(t, nil)

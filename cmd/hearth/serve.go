@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -51,6 +52,9 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	log, err := c.logger(stderr)
 	if err != nil {
 		return err
+	}
+	for _, name := range unknownVariables(os.Environ()) {
+		log.Warn("no setting has this variable's name; hearth serve --help lists them", "variable", name)
 	}
 	redis.SetLogger(redisLog{log})
 	listener, err := c.listen(ctx)
