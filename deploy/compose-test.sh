@@ -55,7 +55,9 @@ ensure_docker() {
     fi
     compose+=(-p "$project" -f docker-compose.yml)
     if ! docker info >/dev/null 2>&1; then
-        start_engine
+        # Where an init system runs, the package starts an engine.
+        command -v dockerd >/dev/null || apt_install docker.io
+        docker info >/dev/null 2>&1 || start_engine
     fi
     say "Docker $(docker version -f '{{.Server.Version}}'), $("${compose[@]}" version --short 2>/dev/null) compose," \
         "storage $(docker info -f '{{.Driver}}')"
@@ -65,7 +67,6 @@ ensure_docker() {
 
 start_engine() {
     [[ $(id -u) == 0 ]] || die "no Docker engine runs, and only root can start one"
-    command -v dockerd >/dev/null || apt_install docker.io
     # What dockerd changes in the network and does not take back.
     cat /proc/sys/net/ipv4/ip_forward >"$work/ip_forward"
     local tool
@@ -285,7 +286,8 @@ ensure_docker
 ensure_images
 
 say "building the image"
-"${compose[@]}" build >"$work/build.log" 2>&1 || { tail -40 "$work/build.log" >&2; die "the image does not build"; }
+# One of the three: they share the image.
+"${compose[@]}" build hearth1 >"$work/build.log" 2>&1 || { tail -40 "$work/build.log" >&2; die "the image does not build"; }
 say "built $(docker image inspect -f '{{.Size}}' "$HEARTH_IMAGE" | awk '{ printf "%.1f MB", $1 / 1e6 }')"
 
 started=true
