@@ -114,6 +114,44 @@ func TestBrokenSocketAndStop(t *testing.T) {
 	noRoomKeys(t, r)
 }
 
+// TestLease joins a peer over HTTP: it stays for as long as it renews, and when it doesn't any more leaves once, on
+// whichever node it is noticed.
+func TestLease(t *testing.T) {
+	r := redistest.Shared(t)
+	a, b := startNode(t, r), startNode(t, r)
+	ann := a.join(t, "room", "ann", "host", `{}`)
+	status, body := b.http(t, http.MethodPut, "/v1/rooms/room/peers/bot", `{"name":"Bot","lease_ms":5000}`, nil)
+	if status != http.StatusCreated {
+		t.Fatalf("PUT: %d %s", status, body)
+	}
+	ann.expect("on-peer-join", `"user_id":"bot"`)
+	var bot struct {
+		ConnID    string `json:"conn_id"`
+		ExpiresAt int64  `json:"expires_at"`
+	}
+	if err := json.Unmarshal([]byte(body), &bot); err != nil {
+		t.Fatal(err)
+	}
+	status, body = a.http(t, http.MethodPost, "/v1/rooms/room/peers/bot/renew", `{"conn_id":"`+bot.ConnID+`"}`, nil)
+	var renewed struct {
+		ExpiresAt int64 `json:"expires_at"`
+	}
+	if err := json.Unmarshal([]byte(body), &renewed); err != nil || status != http.StatusOK || renewed.ExpiresAt < bot.ExpiresAt {
+		t.Errorf("renew: %d %s", status, body)
+	}
+	ann.expect("on-peer-leave", `"reason":"timed_out"`)
+	if status, body = b.http(t, http.MethodPost, "/v1/rooms/room/peers/bot/renew", `{"conn_id":"`+bot.ConnID+`"}`, nil); status != http.StatusConflict {
+		t.Errorf("renew after the end: %d %s", status, body)
+	}
+	ann.call("broadcast", `{"info":{"message":"alone"}}`)
+	if got := string(ann.call("find-peer", `{}`)); !strings.Contains(got, `"total":1,`) {
+		t.Errorf("who is there: %s", got)
+	}
+	if len(ann.heard) > 0 {
+		t.Errorf("after the leave ann heard %s", ann.heard[0].Params)
+	}
+}
+
 // TestStoreAwayAndBack stops Redis, which keeps nothing, under a live session: the node says so, and once Redis is back its
 // clients are told that their session is lost and can begin another.
 func TestStoreAwayAndBack(t *testing.T) {
