@@ -60,6 +60,11 @@ func (c *conn) serve() {
 	code, reason := c.read()
 	if code != 0 {
 		c.Close(code, reason)
+	}
+	if c.member != nil { // before the other side has time to answer the close
+		c.member.Drop(hearth.TimedOut)
+	}
+	if code != 0 {
 		c.discard()
 	}
 	c.patience.Stop()
@@ -68,9 +73,6 @@ func (c *conn) serve() {
 	c.mu.Unlock()
 	c.shut()
 	_ = c.nc.Close()
-	if c.member != nil {
-		c.member.Drop(hearth.TimedOut)
-	}
 }
 
 // expire closes the connection when p's token does.

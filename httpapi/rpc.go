@@ -84,6 +84,12 @@ func (k *call) finish() {
 	}
 }
 
+// hold keeps what ends the membership from overtaking the reply.
+func (k *call) hold() {
+	k.conn.member.Hold()
+	k.after = append(k.after, k.conn.member.Release)
+}
+
 // reject replies to what is no request.
 func (c *conn) reject(e *hearth.Error) {
 	b := append(textFrame(), `{"jsonrpc":"2.0","id":null,"error":`...)

@@ -229,6 +229,9 @@ func peerNameSearch(k *call) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if q.Limit == 0 {
+		q.Limit = hearth.DefaultPage
+	}
 	// The peers here also bear the flat members that 100ms's search has.
 	peers := []byte{'['}
 	for i := range page.Peers {
@@ -308,6 +311,7 @@ func peerLeaveRequest(k *call) ([]byte, error) {
 	if err := k.bind(&q); err != nil {
 		return nil, err
 	}
+	k.hold() // it may be the caller itself
 	_, err := k.conn.srv.node.Remove(k.conn.ctx, k.conn.member.Caller(q.OpID), q.RequestedFor, q.Reason)
 	return empty, err
 }
@@ -324,6 +328,7 @@ func endRoom(k *call) ([]byte, error) {
 	if err := notYet("lock", q.Lock); err != nil {
 		return nil, err
 	}
+	k.hold()
 	_, err := k.conn.srv.node.End(k.conn.ctx, k.conn.member.Caller(q.OpID), q.Reason)
 	return empty, err
 }

@@ -74,6 +74,9 @@ func wantedPeer(p *auth.Principal, wish string) (string, error) {
 // script runs, so nothing that follows the snapshot is missed. The transport sends its reply and then calls
 // Member.Begin, from which on the sink is sent the snapshot and the changes after it.
 func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink Sink) (*Member, error) {
+	if p.Management {
+		return nil, hearth.Errorf(hearth.ReasonForbidden, "a server's token is no peer: join with a peer's, or over HTTP")
+	}
 	r, err := n.request(p, p.Role, &q)
 	if err != nil {
 		return nil, err

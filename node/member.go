@@ -60,10 +60,10 @@ type Member struct {
 	groups []string
 	watch  hearth.Patterns
 	over   bool // left, or told why not: nothing is delivered any more
-	// leaving: the store is being asked to end the membership. Whatever else ends it meanwhile, or the leave's own event,
-	// waits in ending until the answer is there, so that nothing overtakes the reply.
-	leaving bool
-	ending  func()
+	// holds: calls that may end the membership and have not been answered yet. What ends it meanwhile waits in ending, so
+	// that nothing overtakes the reply.
+	holds  int
+	ending func()
 }
 
 // Peer returns the member's peer_id.
@@ -174,21 +174,32 @@ func (m *Member) SendEntries(seq uint64, entries []hearth.Entry) {
 func (m *Member) Leave(ctx context.Context) (ended bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
-	m.mu.Lock()
-	m.leaving = true
-	m.mu.Unlock()
+	m.Hold()
 	ended, err = m.node.store.Leave(ctx, m.room, m.fence(), hearth.Left)
 	if err == nil {
 		m.stop()
 		return ended, nil
 	}
+	m.Release()
+	return false, err
+}
+
+// Hold makes what ends the membership, on whichever node, wait until Release: a call that may end its caller's own
+// membership is held until its reply is queued, or the close frame could come first.
+func (m *Member) Hold() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.leaving = false
-	if m.ending != nil {
+	m.holds++
+}
+
+// Release undoes one Hold.
+func (m *Member) Release() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.holds--; m.holds == 0 && m.ending != nil {
 		m.ending()
+		m.ending = nil
 	}
-	return false, err
 }
 
 // Drop ends the membership because its socket is gone. It is repeated until the store has confirmed it or says that the
@@ -289,7 +300,7 @@ func (m *Member) finish(c *change, code CloseCode, reason string) {
 		}
 		m.sink.Close(code, reason)
 	}
-	if m.leaving {
+	if m.holds > 0 {
 		m.ending = end
 		return
 	}

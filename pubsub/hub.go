@@ -82,9 +82,8 @@ type Hub struct {
 	byChan map[string]*room
 	link   *redis.PubSub
 
-	cmdMu   sync.Mutex
-	join    []string // channels to subscribe to
-	part    []string // and to unsubscribe from
+	cmdMu   sync.Mutex      // after a room's
+	wishes  map[string]bool // by channel: subscribe (true) or unsubscribe; only the last wish counts
 	cmdWake chan struct{}
 }
 
@@ -102,7 +101,7 @@ func New(o Options) *Hub {
 	ctx, cancel := context.WithCancel(context.Background()) // the hub's own life; no caller's call is it
 	h := &Hub{
 		o: o, ctx: ctx, cancel: cancel, began: time.Now(),
-		rooms: map[string]*room{}, byChan: map[string]*room{}, cmdWake: make(chan struct{}, 1),
+		rooms: map[string]*room{}, byChan: map[string]*room{}, wishes: map[string]bool{}, cmdWake: make(chan struct{}, 1),
 		link: o.Client.Subscribe(ctx),
 	}
 	h.touch()
@@ -149,7 +148,7 @@ func (h *Hub) Subscribe(ctx context.Context, name string, s Subscriber) (*Subscr
 	if r == nil {
 		r = &room{hub: h, name: name, channel: h.o.Channel(name), confirmed: make(chan struct{}), state: subscribing}
 		h.rooms[name], h.byChan[r.channel] = r, r
-		h.send(&h.join, r.channel)
+		h.send(true, r.channel)
 	}
 	sub := &Subscription{room: r, to: s}
 	confirmed := r.add(sub)
@@ -167,9 +166,11 @@ func (h *Hub) Subscribe(ctx context.Context, name string, s Subscriber) (*Subscr
 }
 
 // send queues channels for the next SUBSCRIBE or UNSUBSCRIBE: many rooms go in one command.
-func (h *Hub) send(list *[]string, channels ...string) {
+func (h *Hub) send(join bool, channels ...string) {
 	h.cmdMu.Lock()
-	*list = append(*list, channels...)
+	for _, c := range channels {
+		h.wishes[c] = join
+	}
 	h.cmdMu.Unlock()
 	select {
 	case h.cmdWake <- struct{}{}:
@@ -178,7 +179,8 @@ func (h *Hub) send(list *[]string, channels ...string) {
 }
 
 // command sends what is queued. A failed SUBSCRIBE is sent again: go-redis resubscribes to what it knew when it
-// reconnects, but may not have known these. A channel is never queued in both lists, so their order doesn't matter.
+// reconnects, but may not have known these. UNSUBSCRIBE goes first, lest it waits for a SUBSCRIBE that keeps failing and
+// then undoes a newer one.
 func (h *Hub) command() {
 	for {
 		select {
@@ -186,10 +188,23 @@ func (h *Hub) command() {
 			return
 		case <-h.cmdWake:
 		}
+		var join, part []string
 		h.cmdMu.Lock()
-		join, part := h.join, h.part
-		h.join, h.part = nil, nil
+		for c, wanted := range h.wishes {
+			if wanted {
+				join = append(join, c)
+			} else {
+				part = append(part, c)
+			}
+		}
+		clear(h.wishes)
 		h.cmdMu.Unlock()
+		if len(part) > 0 {
+			if err := h.current().Unsubscribe(h.ctx, part...); err != nil {
+				h.o.Log.Warn("unsubscribe failed", "channels", len(part), "error", err)
+				h.parted(part...) // the connection is gone, and the subscriptions with it
+			}
+		}
 		for len(join) > 0 {
 			err := h.current().Subscribe(h.ctx, join...)
 			if err == nil {
@@ -198,12 +213,6 @@ func (h *Hub) command() {
 			h.o.Log.Warn("subscribe failed", "channels", len(join), "error", err)
 			if !h.pause(100 * time.Millisecond) {
 				return
-			}
-		}
-		if len(part) > 0 {
-			if err := h.current().Unsubscribe(h.ctx, part...); err != nil {
-				h.o.Log.Warn("unsubscribe failed", "channels", len(part), "error", err)
-				h.parted(part...) // the connection is gone, and the subscriptions with it
 			}
 		}
 	}
@@ -243,17 +252,23 @@ func (h *Hub) receive() {
 		case *redis.Subscription:
 			switch got.Kind {
 			case "subscribe":
-				h.mu.RLock()
-				r := h.byChan[got.Channel]
-				h.mu.RUnlock()
-				if r != nil {
-					r.confirm()
-				}
+				h.confirmed(got.Channel)
 			case "unsubscribe":
 				h.parted(got.Channel)
 			}
 		}
 	}
+}
+
+// confirmed takes note that a channel is subscribed to.
+func (h *Hub) confirmed(channel string) {
+	h.mu.RLock() // until the end: a room that is added meanwhile has to wish after this
+	defer h.mu.RUnlock()
+	if r := h.byChan[channel]; r != nil {
+		r.confirm()
+		return
+	}
+	h.send(false, channel) // a new connection was given it although nobody wants it any more
 }
 
 // parted takes note that channels are not subscribed to any more. A room that has subscribers again by now is
@@ -268,7 +283,7 @@ func (h *Hub) parted(channels ...string) {
 		}
 		switch again, gone := r.parted(); {
 		case again:
-			h.send(&h.join, c)
+			h.send(true, c)
 		case gone:
 			delete(h.byChan, c)
 			delete(h.rooms, r.name)
@@ -305,7 +320,6 @@ func (h *Hub) watch() {
 
 // renew replaces the subscription's connection; each confirmation then makes its room look into its log.
 func (h *Hub) renew() {
-	h.partedAll()
 	h.mu.Lock()
 	if h.ctx.Err() != nil {
 		h.mu.Unlock()
@@ -313,13 +327,16 @@ func (h *Hub) renew() {
 	}
 	_ = h.link.Close()
 	h.link = h.o.Client.Subscribe(h.ctx)
+	h.mu.Unlock()
+	h.partedAll() // what the old connection would have confirmed
+	h.mu.RLock()
 	channels := make([]string, 0, len(h.byChan))
 	for c := range h.byChan {
 		channels = append(channels, c)
 	}
-	h.mu.Unlock()
+	h.mu.RUnlock()
 	h.o.Log.Warn("subscription made anew", "rooms", len(channels))
-	h.send(&h.join, channels...)
+	h.send(true, channels...)
 }
 
 func (h *Hub) current() *redis.PubSub {

@@ -50,21 +50,31 @@ func (r *room) merge(h History, noSession bool, before int) bool {
 		r.again, r.held = false, nil
 		return false
 	}
-	// What was held may follow after all: nothing was missed, or only what is not in the log, a session's end.
+	// What was held may follow after all: nothing was missed, or only what is not in the log, a session's end. The log
+	// was read from before that, perhaps even earlier than it was published, so it isn't compared with where r is now.
+	followed := false
 	for len(r.held) > 0 && r.known && r.follows(r.held[0]) {
 		r.accept(r.held[0])
 		r.held = r.held[1:]
-		before--
+		followed = true
+	}
+	if followed {
+		r.repairing = len(r.held) > 0
+		return !r.repairing
 	}
 	switch ahead := r.known && h.Epoch == r.pos.Epoch && h.Seq <= r.pos.Seq; {
-	case r.ended || ahead && (before < 0 || h.Cursor == r.pos):
+	case r.known && r.ended && noSession, ahead && !r.ended && h.Cursor == r.pos:
 	case noSession:
 		// Who is active missed the end of its session.
 		r.loseAll(func(*Subscription) bool { return true })
 		r.known = false
 	case !r.known || h.Epoch != r.pos.Epoch:
 		r.loseAll(func(s *Subscription) bool { return s.at.Epoch != h.Epoch })
-		r.moveTo(h.Cursor)
+		from := r.earliest(h.Cursor)
+		r.moveTo(from)
+		if from != h.Cursor { // somebody needs changes that were not asked for
+			return false
+		}
 	case ahead || h.Oldest > r.pos.Seq+1 || !r.replay(h):
 		// The store was rewound, or no longer has what is missing.
 		r.loseAll(func(s *Subscription) bool { return s.at != h.Cursor })
@@ -76,7 +86,7 @@ func (r *room) merge(h History, noSession bool, before int) bool {
 	r.held, r.repairing = nil, false
 	for i, m := range held {
 		switch {
-		case r.follows(m):
+		case r.known && r.follows(m):
 			r.accept(m)
 		case i < before:
 		default:
@@ -102,13 +112,28 @@ func (r *room) replay(h History) bool {
 	return len(h.Texts) > 0
 }
 
-// loseAll tells the active subscriptions that match that they missed something. r.mu is held.
+// loseAll tells the active subscriptions that match that they missed something; of the others it is not known yet where
+// they begin. r.mu is held.
 func (r *room) loseAll(match func(*Subscription) bool) {
 	for _, s := range r.subs {
-		if s.active && match(s) {
+		switch {
+		case !s.active:
+			s.skipped = true
+		case match(s):
 			s.lose()
 		}
 	}
+}
+
+// earliest returns the position that is furthest behind c among the active subscriptions in c's session, c if none is.
+// r.mu is held.
+func (r *room) earliest(c hearth.Cursor) hearth.Cursor {
+	for _, s := range r.subs {
+		if s.active && !s.over && s.at.Epoch == c.Epoch && s.at.Seq < c.Seq {
+			c = s.at
+		}
+	}
+	return c
 }
 
 // moveTo sets the hub's position to where the log stands. r.mu is held.

@@ -51,6 +51,7 @@ type Subscription struct {
 	active  bool
 	at      hearth.Cursor // where Activate said it begins
 	engaged bool          // the hub has been in the session of at
+	skipped bool          // before Activate, the hub gave up changes that it had missed
 	pending []*Message    // before Activate
 	over    bool          // closed, lost or overrun
 }
@@ -74,9 +75,9 @@ func (r *room) confirm() {
 			r.part()
 		}
 	case subscribed: // the connection was made anew: what was published in between is missing
-		if r.known {
-			r.repair()
-		}
+		r.repair()
+	case unsubscribing: // a new connection was given the channel again, perhaps after it was told to drop it
+		r.hub.send(false, r.channel)
 	}
 }
 
@@ -84,7 +85,7 @@ func (r *room) confirm() {
 func (r *room) part() {
 	r.state = unsubscribing
 	r.confirmed = make(chan struct{})
-	r.hub.send(&r.hub.part, r.channel)
+	r.hub.send(false, r.channel)
 }
 
 // parting reports whether a confirmation of an unsubscription is awaited.
@@ -102,7 +103,7 @@ func (r *room) parted() (again, isGone bool) {
 	if r.state != unsubscribing {
 		return false, false
 	}
-	r.known, r.ended, r.held = false, false, nil
+	r.known, r.ended, r.held, r.again = false, false, nil, r.repairing
 	if len(r.subs) > 0 {
 		r.state = subscribing
 		return true, false
@@ -158,6 +159,8 @@ func (s *Subscription) Activate(at hearth.Cursor) {
 		return
 	}
 	switch {
+	case s.skipped && (!r.known || r.pos.Epoch != s.at.Epoch): // what was given up may be this session's
+		s.lose()
 	case !r.known && !r.repairing:
 		r.known, r.pos, r.ended = true, s.at, false
 		s.engaged = true
@@ -181,7 +184,7 @@ func (r *room) offer(s *Subscription, m *Message) {
 	if m.Seq <= s.at.Seq {
 		return
 	}
-	if m.Seq != s.at.Seq+1 {
+	if m.Seq != s.at.Seq+1 || m.Prev != s.at.Nonce {
 		s.lose()
 		return
 	}

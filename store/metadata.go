@@ -26,7 +26,13 @@ func (s *Store) Set(ctx context.Context, room string, w Writer, key string, valu
 		return conflict(r, key, err)
 	}
 	c := changedOf(r)
-	c.Entries = []hearth.Entry{{Key: key, Data: value, ChangeVersion: c.Seq, UpdatedBy: w.Peer, UpdatedAt: c.At}}
+	e := hearth.Entry{Key: key, Data: value, ChangeVersion: c.Seq, UpdatedBy: w.Peer, UpdatedAt: c.At}
+	if r.has(2) { // a repeat: unless the entry was changed since, it still has what was written first
+		if now := entryOf(key, r.str(2)); now.ChangeVersion == c.Seq {
+			e = now
+		}
+	}
+	c.Entries = []hearth.Entry{e}
 	return c, nil
 }
 

@@ -2,12 +2,13 @@
 -- set: write one metadata entry.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 key, 9 key (JSON string), 10 value, 11 expected change_version ('' for any).
--- Returns: {refusal}, {'version_conflict', session, current entry or false} or {'ok', session, "<seq> <at>"}.
+-- Returns: {refusal}, {'version_conflict', session, current entry or false} or {'ok', session, "<seq> <at>"}; a repeat's
+--   also has the entry as it is now.
 local KEY, VALUE, EXPECTED = ARGV[8], ARGV[10], ARGV[11]
 local refusal = fence()
 if refusal then return {refusal} end
 local first, full = repeated()
-if first then return {'ok', session, first} end
+if first then return {'ok', session, first, redis.call('HGET', M, KEY)} end
 if full then return {full} end
 local old = redis.call('HGET', M, KEY)
 if EXPECTED ~= '' and EXPECTED ~= version_of(old) then return {'version_conflict', session, old} end
