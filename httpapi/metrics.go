@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -86,11 +87,22 @@ func (m *metrics) rpc(method string, err error, took time.Duration) {
 	m.callTime.WithLabelValues(method).Observe(took.Seconds())
 }
 
+// safely runs a handler; a panic becomes an error, so that it is answered, counted and logged.
+func (s *Server) safely(next echo.HandlerFunc, c echo.Context) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.log.Error("panic", "route", c.Path(), "panic", r, "stack", string(debug.Stack()))
+			err = hearth.Errorf(hearth.ReasonInternal, "the server failed; its log has the cause")
+		}
+	}()
+	return next(c)
+}
+
 // observe counts a request. Its route is the pattern, never the path.
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		began := time.Now()
-		err := next(c)
+		err := s.safely(next, c)
 		if err != nil {
 			c.Error(err) // written here, so that the status is known
 		}

@@ -25,6 +25,10 @@ type call struct {
 	params json.RawMessage
 	// after is run once the reply is queued: what has to follow it on the socket.
 	after []func()
+	// refused: the answers of this call's batch are over their bound.
+	refused bool
+	// held is how many bytes after holds until then.
+	held int
 	// leave makes the connection end with the reply.
 	leave bool
 }
@@ -51,6 +55,7 @@ func (c *conn) handle(text []byte) (leave bool) {
 		return false
 	}
 	frame := append(textFrame(), '[')
+	held := 0
 	var calls []*call
 	answered := false
 	for _, one := range batch {
@@ -59,11 +64,14 @@ func (c *conn) handle(text []byte) (leave bool) {
 		if answered {
 			frame = append(frame, ',')
 		}
+		// Its answers wait until the last is there: what is over the bound is not executed.
+		k.refused = len(frame)+held > maxQueued
 		var replied bool
 		if frame, replied = k.run(frame, one); !replied {
 			frame = frame[:begin]
 		}
 		answered = answered || replied
+		held += k.held
 		calls = append(calls, k)
 		if leave = k.leave; leave {
 			break
@@ -149,6 +157,9 @@ func parseRequest(text []byte) (q request, id json.RawMessage, err *hearth.Error
 // dispatch runs the method.
 func (k *call) dispatch() (result []byte, err error) {
 	v, ok := verbs[k.method]
+	if k.refused {
+		return nil, hearth.Errorf(hearth.ReasonTooLarge, "the batch's answers are over %d bytes; send this request again by itself", maxQueued)
+	}
 	if !ok {
 		return nil, hearth.Errorf(hearth.ReasonNoSuchMethod, "no method has that name")
 	}

@@ -177,6 +177,9 @@ func listenMetadata(k *call) ([]byte, error) {
 		return nil, err
 	}
 	if len(watch) > 0 {
+		for i := range entries {
+			k.held += len(entries[i].Key) + len(entries[i].Data)
+		}
 		k.after = append(k.after, func() { m.SendEntries(seq, entries) })
 	}
 	return empty, nil

@@ -19,6 +19,13 @@ type Caller struct {
 
 // writer returns the fence of a write, after the permission was decided.
 func (n *Node) writer(c *Caller, perm auth.Permission) (store.Writer, error) {
+	if err := c.Principal.CheckRoom(c.Room); err != nil {
+		return store.Writer{}, err
+	}
+	// Before the permission, which depends on whose connection it is.
+	if c.Conn == (hearth.ConnID{}) && !c.Principal.Management {
+		return store.Writer{}, hearth.BadParams("a peer's write names its connection: send the conn_id that join returned in the header Hearth-Conn")
+	}
 	if err := n.allow(c, perm); err != nil {
 		return store.Writer{}, err
 	}
@@ -27,10 +34,7 @@ func (n *Node) writer(c *Caller, perm auth.Permission) (store.Writer, error) {
 	}
 	w := store.Writer{Session: c.Session, Op: c.Op, Key: c.Principal.AccessKey}
 	if c.Conn == (hearth.ConnID{}) {
-		if c.Principal.Management {
-			return w, nil
-		}
-		return store.Writer{}, hearth.BadParams("a peer's write names its connection: send the conn_id that join returned in the header Hearth-Conn")
+		return w, nil
 	}
 	w.Peer, w.Conn, w.User = c.Conn.Peer, c.Conn.Secret, c.Principal.User
 	return w, nil

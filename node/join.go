@@ -23,6 +23,9 @@ type JoinParams struct {
 
 // request checks what a peer says and makes the store's request of it.
 func (n *Node) request(p *auth.Principal, role string, q *JoinParams) (store.JoinRequest, error) {
+	if err := hearth.CheckName("room_id", q.Room); err != nil {
+		return store.JoinRequest{}, err
+	}
 	if err := n.roles.Allow(p, q.Room, role, auth.Read); err != nil {
 		return store.JoinRequest{}, err
 	}
@@ -86,7 +89,7 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 	defer cancel()
 	m := &Member{node: n, principal: p, sink: sink, watch: q.Listen, userJSON: hearth.QuoteString(p.User)}
 	m.conn = hearth.ConnID{Secret: r.Conn, Peer: r.Peer.ID}
-	m.room = q.Room
+	m.room, m.listens = q.Room, len(q.Listen) > 0
 	if m.sub, err = n.hub.Subscribe(ctx, q.Room, m); err != nil {
 		return nil, &hearth.Error{
 			Reason: hearth.ReasonUnavailable, Detail: "the subscription was not confirmed; try again", RetryAfter: time.Second, Cause: err,
@@ -96,8 +99,8 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 	if err != nil {
 		m.sub.Close()
 		if hearth.ReasonOf(err) == hearth.ReasonOutcomeUnknown {
-			// It may have become a member that nobody serves.
-			n.leaveLater(m.room, m.fence(), hearth.TimedOut) //nolint:contextcheck // it has to be repeated after ctx has ended
+			// It may have become a member that nobody serves, or may still become one: the script can be on its way.
+			n.leaveLater(m.room, m.fence(), hearth.TimedOut, lateJoin) //nolint:contextcheck // it has to be repeated after ctx has ended
 		}
 		return nil, err
 	}
@@ -125,6 +128,13 @@ func (n *Node) JoinLeased(ctx context.Context, p *auth.Principal, user, role str
 	}
 	if !p.Management {
 		user, role = p.User, p.Role
+	} else {
+		// It speaks for a user and may replace that user's live connection, so a narrowed token needs both.
+		for _, perm := range []auth.Permission{auth.UpdateOthers, auth.RemoveOthers} {
+			if err := n.roles.Allow(p, q.Room, role, perm); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if err := hearth.CheckName("role", role); err != nil {
 		return nil, err

@@ -8,9 +8,13 @@ import (
 	"github.com/hearthstore/hearth/store"
 )
 
+// lateJoin is for how long a join that was not answered may still arrive at the store.
+const lateJoin = 30 * time.Second
+
 // leaveLater ends a membership whose socket is gone, however often the store has to be asked: a leave that is lost would
-// leave a ghost. The fence makes repeats harmless.
-func (n *Node) leaveLater(room string, w store.Writer, reason hearth.LeaveReason) {
+// leave a ghost. The fence makes repeats harmless. Before `doubt` is over, that there is no such member proves nothing.
+func (n *Node) leaveLater(room string, w store.Writer, reason hearth.LeaveReason, doubt time.Duration) {
+	began := time.Now()
 	n.owed.Add(1)
 	n.wg.Go(func() {
 		defer n.owed.Done()
@@ -19,10 +23,15 @@ func (n *Node) leaveLater(room string, w store.Writer, reason hearth.LeaveReason
 			_, err := n.store.Leave(ctx, room, w, reason)
 			cancel()
 			switch hearth.ReasonOf(err) {
-			case "", hearth.ReasonNotMember, hearth.ReasonSessionEnded, hearth.ReasonNoSession:
+			case "":
 				return
+			case hearth.ReasonNotMember, hearth.ReasonSessionEnded, hearth.ReasonNoSession:
+				if time.Since(began) >= doubt {
+					return
+				}
+			default:
+				n.log.Warn("a leave is not confirmed", "room", room, "peer", w.Peer, "error", err)
 			}
-			n.log.Warn("a leave is not confirmed", "room", room, "peer", w.Peer, "error", err)
 			select {
 			case <-n.ctx.Done():
 				return

@@ -52,6 +52,7 @@ type Member struct {
 	room      string
 	conn      hearth.ConnID
 	userJSON  string
+	listens   bool // the join asked for a snapshot of entries
 	sink      Sink
 	sub       *pubsub.Subscription
 
@@ -76,10 +77,7 @@ func (m *Member) Conn() hearth.ConnID { return m.conn }
 func (m *Member) Begin() {
 	j := &m.Welcome
 	m.sink.Snapshot(m.node.encode("peer-list", func(dst []byte) []byte { return appendPeerList(dst, j) }))
-	m.mu.Lock()
-	listens := len(m.watch) > 0
-	m.mu.Unlock()
-	if listens {
+	if m.listens {
 		m.SendEntries(j.Seq, j.Entries)
 	}
 	at := j.Cursor()
@@ -101,7 +99,12 @@ func (m *Member) fence() store.Writer {
 }
 
 // Cursor returns up to where the member has been given all that it may see.
-func (m *Member) Cursor() hearth.Cursor { return m.sub.At() }
+func (m *Member) Cursor() hearth.Cursor {
+	if at := m.sub.At(); at.Seq > 0 {
+		return at
+	}
+	return m.Welcome.Cursor() // between join and Begin
+}
 
 // Refresh makes a newer token of the same user, room and peer the member's own.
 func (m *Member) Refresh(p *auth.Principal) {
@@ -206,7 +209,7 @@ func (m *Member) Release() {
 // connection is not the peer's any more; nobody waits for that but Wait and Close.
 func (m *Member) Drop(reason hearth.LeaveReason) {
 	if m.stop() {
-		m.node.leaveLater(m.room, m.fence(), reason)
+		m.node.leaveLater(m.room, m.fence(), reason, 0)
 	}
 }
 

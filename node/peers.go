@@ -116,7 +116,7 @@ func (n *Node) Peer(ctx context.Context, c *Caller, peer string) (hearth.Peer, e
 
 // sees reports whether the caller may know of the peer.
 func (c *Caller) sees(p *hearth.Peer) bool {
-	return !p.Hidden || c.Principal.Management || c.Conn.Peer == p.ID
+	return !p.Hidden || c.Principal.Management || c.Conn.Peer == p.ID && c.Principal.User == p.User
 }
 
 // PeerFilter picks peers; an empty field picks all.

@@ -3,7 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -117,7 +117,9 @@ func (s *Store) List(ctx context.Context, room, session, prefix, after string, l
 	if err != nil {
 		return hearth.Session{}, nil, false, err
 	}
-	return ses, entriesOf(r.list(0)), r.num(1) == 1, nil
+	page := entriesOf(r.list(0))
+	sortEntries(page)
+	return ses, page, r.num(1) == 1, nil
 }
 
 // Watch returns the watched entries at the session's seq; those that are named exactly and absent have no data.
@@ -162,8 +164,12 @@ func watchedEntries(watch hearth.Patterns, r reply) []hearth.Entry {
 			out = append(out, hearth.Entry{Key: key})
 		}
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Key < out[j].Key })
+	sortEntries(out)
 	return out
+}
+
+func sortEntries(es []hearth.Entry) {
+	slices.SortFunc(es, func(a, b hearth.Entry) int { return strings.Compare(a.Key, b.Key) })
 }
 
 // entriesOf reads pairs of key and record; a nil record is an absent entry.

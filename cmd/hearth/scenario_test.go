@@ -241,6 +241,7 @@ func TestStartErrors(t *testing.T) {
 		{"Redis without keys", "set HEARTH_APP_ACCESS_KEY", []string{"HEARTH_REDIS=redis://127.0.0.1:1"}},
 		{"no Redis there", "does not answer", []string{"HEARTH_REDIS=redis://u:hidden@127.0.0.1:1", "HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=" + appSecret}},
 		{"a scheme that is none", "HEARTH_REDIS must be", []string{"HEARTH_REDIS=memcached://h", "HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=" + appSecret}},
+		{"a password that breaks the URL", "HEARTH_REDIS must be", []string{"HEARTH_REDIS=redis://:hidden#2@127.0.0.1:1", "HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=" + appSecret}},
 		{"a prefix out of its grammar", "HEARTH_PREFIX must match", []string{"HEARTH_PREFIX=a:b"}},
 		{"a size that is none", "is no size", []string{"HEARTH_MAX_VALUE=big"}},
 		{"an unknown setting in the file", "unknown setting", []string{"HEARTH_CONFIG=" + file(t, "nonsense: 1\n")}},

@@ -181,7 +181,8 @@ func (c *config) openRedis(ctx context.Context) (redis.UniversalClient, func(), 
 	o, err := redis.ParseURL(url)
 	if err != nil {
 		stop()
-		return nil, nil, fmt.Errorf("HEARTH_REDIS must be embedded, redis://host:port or rediss://host:port: %w", hideURL(err, url))
+		// Not the parser's words: they quote what it took for a port, which may be a piece of the password.
+		return nil, nil, errors.New("HEARTH_REDIS must be embedded, redis://host:port or rediss://host:port, with what is special in a password escaped (# is %23)")
 	}
 	// A script that was sent and not answered may have run. Only its caller knows whether it may be repeated, so the
 	// client must not.
@@ -213,11 +214,6 @@ func redisName(url string) string {
 	}
 	rest, _, _ = strings.Cut(rest, "?")
 	return scheme + "://" + rest
-}
-
-// hideURL keeps a URL, which may hold a password, out of an error's text.
-func hideURL(err error, url string) error {
-	return errors.New(strings.ReplaceAll(err.Error(), url, redisName(url)))
 }
 
 // hint prints lines that show the main job.

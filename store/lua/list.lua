@@ -1,5 +1,5 @@
 -- include: _keys _reader
--- list: a page of metadata entries in the order of their keys' bytes.
+-- list: a page of metadata entries in the order of their keys' bytes; a page that is the first and the last is in no order.
 -- KEYS: the room's.
 -- ARGV: 1 session ('' if any), 2 prefix, 3 the key after which the page begins ('' for the first), 4 how many at most.
 -- Returns: {refusal} or the header of _reader, {key, entry, …} and 1 if there are more.
@@ -15,24 +15,29 @@ local function hex(key)
   return text
 end
 
-local after, order, key_of = hex(ARGV[3]), {}, {}
+local keys, order, key_of = {}, {}, {}
 for _, key in ipairs(redis.call('HKEYS', M)) do
-  if string.sub(key, 1, #prefix) == prefix then
+  if string.sub(key, 1, #prefix) == prefix then keys[#keys + 1] = key end
+end
+if ARGV[3] ~= '' or #keys > limit then -- else all of them are the page, and the caller sorts it
+  local after = hex(ARGV[3])
+  for _, key in ipairs(keys) do
     local text = hex(key)
     if text > after then
       order[#order + 1] = text
       key_of[text] = key
     end
   end
+  table.sort(order)
+  keys = {}
+  for i = 1, #order do keys[i] = key_of[order[i]] end
 end
-table.sort(order)
 local page = {}
-for i = 1, math.min(limit, #order) do
-  local key = key_of[order[i]]
-  page[#page + 1] = key
-  page[#page + 1] = redis.call('HGET', M, key)
+for i = 1, math.min(limit, #keys) do
+  page[#page + 1] = keys[i]
+  page[#page + 1] = redis.call('HGET', M, keys[i])
 end
 local out = header()
 out[#out + 1] = page
-out[#out + 1] = #order > limit and 1 or 0
+out[#out + 1] = #keys > limit and 1 or 0
 return out
