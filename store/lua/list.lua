@@ -6,20 +6,16 @@
 if refusal then return {refusal} end
 local prefix, limit = ARGV[2], tonumber(ARGV[4])
 
--- Keys are compared in hexadecimal: strings compare by the server's locale here, which would be another order on every
--- server, and the order of bytes in none but C. Digits and the letters a to f have the same order everywhere.
-local HEX = {}
-for byte = 0, 255 do HEX[string.char(byte)] = string.format('%02x', byte) end
-local function hex(key)
-  local text = string.gsub(key, '.', HEX)
-  return text
-end
-
 local keys, order, key_of = {}, {}, {}
 for _, key in ipairs(redis.call('HKEYS', M)) do
   if string.sub(key, 1, #prefix) == prefix then keys[#keys + 1] = key end
 end
 if ARGV[3] ~= '' or #keys > limit then -- else all of them are the page, and the caller sorts it
+  -- Keys are compared in hexadecimal: strings compare by the server's locale here, which would be another order on every
+  -- server, and the order of bytes in none but C. Digits and the letters a to f have the same order everywhere.
+  local HEX = {}
+  for byte = 0, 255 do HEX[string.char(byte)] = string.format('%02x', byte) end
+  local function hex(key) return (string.gsub(key, '.', HEX)) end
   local after = hex(ARGV[3])
   for _, key in ipairs(keys) do
     local text = hex(key)
