@@ -51,12 +51,25 @@ func QuoteString(s string) string { return string(AppendString(make([]byte, 0, l
 
 // UnquoteString reverses QuoteString; what is not a JSON string gives "".
 func UnquoteString(q string) string {
-	if len(q) >= 2 && q[0] == '"' && bytes.IndexByte([]byte(q), '\\') < 0 {
+	if plain(q) {
 		return q[1 : len(q)-1]
 	}
 	var s string
 	_ = json.Unmarshal([]byte(q), &s) // "" is what the comment promises
 	return s
+}
+
+// plain reports whether q is a JSON string of ASCII without escapes, which most are.
+func plain(q string) bool {
+	if len(q) < 2 || q[0] != '"' || q[len(q)-1] != '"' {
+		return false
+	}
+	for i := 1; i < len(q)-1; i++ {
+		if c := q[i]; c < 0x20 || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // CompactJSON returns v without insignificant white space, otherwise as it was written: numbers keep their digits,

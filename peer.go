@@ -109,7 +109,8 @@ func (c ConnID) String() string { return c.Secret + "." + c.Peer }
 // ParseConnID parses a conn_id as a client sent it back.
 func ParseConnID(s string) (ConnID, error) {
 	secret, peer, ok := strings.Cut(s, ".")
-	if raw, err := base64.RawURLEncoding.DecodeString(secret); !ok || err != nil || len(raw) != 16 || !ValidName(peer) {
+	raw, err := base64.RawURLEncoding.DecodeString(secret) // which skips line breaks, so the length counts before as well
+	if !ok || err != nil || len(secret) != 22 || len(raw) != 16 || !ValidName(peer) {
 		return ConnID{}, BadParams("conn_id is not one that a join returned")
 	}
 	return ConnID{Secret: secret, Peer: peer}, nil

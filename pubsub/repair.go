@@ -63,13 +63,17 @@ func (r *room) merge(h History, noSession bool, before int) bool {
 		return !r.repairing
 	}
 	switch ahead := r.known && h.Epoch == r.pos.Epoch && h.Seq <= r.pos.Seq; {
-	case r.known && r.ended && noSession, ahead && !r.ended && h.Cursor == r.pos:
+	case r.known && r.ended && noSession: // a session that somebody else is in has ended, too
+		r.loseAll(func(s *Subscription) bool { return s.at.Epoch != r.pos.Epoch })
+	case ahead && !r.ended && h.Cursor == r.pos:
 	case noSession:
 		// Who is active missed the end of its session.
 		r.loseAll(func(*Subscription) bool { return true })
 		r.known = false
 	case !r.known || h.Epoch != r.pos.Epoch:
-		r.loseAll(func(s *Subscription) bool { return s.at.Epoch != h.Epoch })
+		r.loseAll(func(s *Subscription) bool {
+			return s.at.Epoch != h.Epoch || s.at.Seq == h.Seq && s.at.Nonce != h.Nonce
+		})
 		from := r.earliest(h.Cursor)
 		r.moveTo(from)
 		if from != h.Cursor { // somebody needs changes that were not asked for
@@ -138,7 +142,7 @@ func (r *room) earliest(c hearth.Cursor) hearth.Cursor {
 
 // moveTo sets the hub's position to where the log stands. r.mu is held.
 func (r *room) moveTo(c hearth.Cursor) {
-	r.known, r.pos, r.ended = true, c, false
+	r.known, r.told, r.pos, r.ended = true, false, c, false
 	for _, s := range r.subs {
 		if s.active && s.at.Epoch == c.Epoch {
 			s.engaged = true

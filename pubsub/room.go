@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/hearthstore/hearth"
@@ -36,7 +37,8 @@ type room struct {
 
 	known     bool          // pos says where the hub is
 	pos       hearth.Cursor // the last change taken
-	ended     bool          // and it ended its session
+	told      bool          // pos is from Activate, and not heard yet
+	ended     bool          // the change at pos ended its session
 	repairing bool          // the log is being read; what is heard meanwhile is held
 	again     bool          // and has to be read once more after that
 	held      []*Message
@@ -103,7 +105,7 @@ func (r *room) parted() (again, isGone bool) {
 	if r.state != unsubscribing {
 		return false, false
 	}
-	r.known, r.ended, r.held, r.again = false, false, nil, r.repairing
+	r.known, r.told, r.ended, r.held, r.again = false, false, false, nil, r.repairing
 	if len(r.subs) > 0 {
 		r.state = subscribing
 		return true, false
@@ -152,6 +154,10 @@ func (s *Subscription) Activate(at hearth.Cursor) {
 	s.active, s.at = true, at
 	pending := s.pending
 	s.pending = nil
+	// Sessions before its own are nothing to it.
+	if i := slices.IndexFunc(pending, func(m *Message) bool { return m.Epoch == at.Epoch }); i > 0 {
+		pending = pending[i:]
+	}
 	for _, m := range pending {
 		r.offer(s, m)
 	}
@@ -162,11 +168,16 @@ func (s *Subscription) Activate(at hearth.Cursor) {
 	case s.skipped && (!r.known || r.pos.Epoch != s.at.Epoch): // what was given up may be this session's
 		s.lose()
 	case !r.known && !r.repairing:
-		r.known, r.pos, r.ended = true, s.at, false
+		r.known, r.told, r.pos, r.ended = true, true, s.at, false
 		s.engaged = true
 	case r.known && r.pos.Epoch == s.at.Epoch:
 		s.engaged = true
-		if s.at.Seq < r.pos.Seq { // the hub is further than what was kept
+		switch {
+		case s.at.Seq > r.pos.Seq || s.at == r.pos:
+		case r.told && s.at.Seq < r.pos.Seq: // the first to activate knew more, but the hub has not heard it yet
+			r.pos = s.at
+			r.again = r.again || r.repairing
+		default: // the hub is further than what was kept, or the store was rewound
 			s.lose()
 		}
 	}
@@ -175,16 +186,17 @@ func (s *Subscription) Activate(at hearth.Cursor) {
 // offer hands a change to an active subscriber if it is one that it doesn't know. r.mu is held.
 func (r *room) offer(s *Subscription, m *Message) {
 	if m.Epoch != s.at.Epoch {
-		if s.engaged { // the hub has gone on to another session
+		// The hub has gone on to another session; if it never was in this one, it came and went unheard, when another begins.
+		if s.engaged || m.Seq == 1 {
 			s.lose()
 		}
 		return
 	}
 	s.engaged = true
-	if m.Seq <= s.at.Seq {
+	switch {
+	case m.Seq < s.at.Seq && !m.Last || m.Cursor == s.at:
 		return
-	}
-	if m.Seq != s.at.Seq+1 || m.Prev != s.at.Nonce {
+	case m.Seq != s.at.Seq+1 || m.Prev != s.at.Nonce: // a change is missing, or was replaced as the store was rewound
 		s.lose()
 		return
 	}
@@ -247,6 +259,10 @@ func (r *room) take(m *Message) {
 		r.accept(m)
 	case m.Epoch == r.pos.Epoch && (m.Seq < r.pos.Seq || m.Seq == r.pos.Seq && m.Nonce == r.pos.Nonce):
 		r.hub.Stats.Duplicates.Add(1)
+		if r.told { // new to who is not active yet and may know less
+			r.told = m.Seq < r.pos.Seq
+			r.keep(m)
+		}
 	default:
 		r.held = append(r.held, m)
 		r.repair()
@@ -255,12 +271,20 @@ func (r *room) take(m *Message) {
 
 // accept makes m the newest change and hands it on. r.mu is held.
 func (r *room) accept(m *Message) {
-	r.known, r.pos, r.ended = true, m.Cursor, m.Last
+	r.known, r.told, r.pos, r.ended = true, false, m.Cursor, m.Last
+	for _, s := range r.subs {
+		if s.active && !s.over {
+			r.offer(s, m)
+		}
+	}
+	r.keep(m)
+}
+
+// keep adds m to what is kept for subscriptions that are not active yet. r.mu is held.
+func (r *room) keep(m *Message) {
 	for _, s := range r.subs {
 		switch {
-		case s.over:
-		case s.active:
-			r.offer(s, m)
+		case s.active || s.over:
 		case len(s.pending) >= maxPending:
 			s.lose()
 		default:

@@ -1,0 +1,428 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/redistest"
+	"github.com/hearthstore/hearth/store"
+)
+
+// house is a store on a server that can be disturbed, and a session with two peers.
+type house struct {
+	*testing.T
+	server *redistest.Server
+	client *redis.Client
+	s      *store.Store
+	ann    store.Writer
+	bob    store.Writer
+}
+
+const room = "room"
+
+func newHouse(t *testing.T, server *redistest.Server) *house {
+	h := &house{T: t, server: server, client: server.Client(t)}
+	s, err := store.New(t.Context(), h.client, store.Options{Prefix: server.Prefix, Partitions: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.s = s
+	h.ann, h.bob = h.join("ann"), h.join("bob")
+	if _, err := s.Set(t.Context(), room, h.ann, "k", []byte("1"), nil); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// newClient gives the store another client, which the caller's change configures.
+func (h *house) newClient(change func(*redis.Options)) *redis.Client {
+	h.Helper()
+	o := &redis.Options{Addr: h.server.Addr, MaxRetries: -1, ContextTimeoutEnabled: true, DisableIdentity: true}
+	change(o)
+	client := redis.NewClient(o)
+	h.Cleanup(func() { _ = client.Close() }) // which a test may have done itself
+	s, err := store.New(h.Context(), client, store.Options{Prefix: h.server.Prefix, Partitions: 4})
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.s = s
+	return client
+}
+
+func (h *house) tryJoin(ctx context.Context, peer string) (store.Writer, error) {
+	conn := hearth.NewConnSecret()
+	j, err := h.s.Join(ctx, store.JoinRequest{Room: room, Peer: hearth.Peer{ID: peer, User: peer, Role: "guest"}, Conn: conn})
+	return store.Writer{Session: j.ID, Peer: peer, Conn: conn, User: peer}, err
+}
+
+func (h *house) join(peer string) store.Writer {
+	h.Helper()
+	w, err := h.tryJoin(h.Context(), peer)
+	if err != nil {
+		h.Fatal(err)
+	}
+	return w
+}
+
+// call is one verb.
+type call struct {
+	name string
+	do   func(ctx context.Context) error
+}
+
+// writes are verbs that need memory and change what is stored.
+func (h *house) writes() []call {
+	return []call{
+		{"join", func(ctx context.Context) error { _, err := h.tryJoin(ctx, "eve"); return err }},
+		{"takeover", func(ctx context.Context) error { _, err := h.tryJoin(ctx, "bob"); return err }},
+		{"set", func(ctx context.Context) error {
+			_, err := h.s.Set(ctx, room, h.ann, "k", []byte("2"), nil)
+			return err
+		}},
+		{"update", func(ctx context.Context) error {
+			_, err := h.s.Update(ctx, room, h.ann, []hearth.Op{{Kind: hearth.OpSet, Key: "new", Data: []byte("2")}})
+			return err
+		}},
+		{"broadcast", func(ctx context.Context) error {
+			_, err := h.s.Broadcast(ctx, room, h.ann, &hearth.Message{ID: "1", Type: "chat", Message: []byte(`"hi"`)})
+			return err
+		}},
+		{"update peer", func(ctx context.Context) error {
+			name := "new"
+			_, err := h.s.UpdatePeer(ctx, room, h.ann, "ann", &name, nil)
+			return err
+		}},
+		{"add to group", func(ctx context.Context) error { _, err := h.s.AddToGroup(ctx, room, h.ann, "ann", "red"); return err }},
+	}
+}
+
+// removals are verbs that free memory. They end the session.
+func (h *house) removals() []call {
+	return []call{
+		{"delete", func(ctx context.Context) error { _, err := h.s.Delete(ctx, room, h.ann, "k", nil); return err }},
+		{"leave", func(ctx context.Context) error { _, err := h.s.Leave(ctx, room, h.bob, hearth.Left); return err }},
+		{"last leave", func(ctx context.Context) error { _, err := h.s.Leave(ctx, room, h.ann, hearth.Left); return err }},
+	}
+}
+
+func (h *house) reads() []call {
+	return []call{
+		{"get", func(ctx context.Context) error { _, _, err := h.s.Get(ctx, room, "", "k"); return err }},
+		{"list", func(ctx context.Context) error { _, _, _, err := h.s.List(ctx, room, "", "", "", 10); return err }},
+		{"watch", func(ctx context.Context) error {
+			_, _, err := h.s.Watch(ctx, room, "", hearth.Patterns{"*"})
+			return err
+		}},
+		{"room", func(ctx context.Context) error { _, err := h.s.Room(ctx, room); return err }},
+		{"rooms", func(ctx context.Context) error { _, _, err := h.s.Rooms(ctx, "", 10); return err }},
+		{"peer", func(ctx context.Context) error { _, _, err := h.s.Peer(ctx, room, "", "ann"); return err }},
+		{"peers", func(ctx context.Context) error { _, _, err := h.s.Peers(ctx, room, ""); return err }},
+		{"log", func(ctx context.Context) error { _, err := h.s.Log(ctx, room, "", 0, 10); return err }},
+		{"due", func(ctx context.Context) error { _, _, err := h.s.Due(ctx, 0, 10); return err }},
+		{"ping", h.s.Ping},
+	}
+}
+
+// gives expects that each call fails for that reason, in no more time than within.
+func (h *house) gives(want hearth.Reason, within time.Duration, calls ...call) {
+	h.Helper()
+	for _, c := range calls {
+		h.Run(c.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), within)
+			defer cancel()
+			begun := time.Now()
+			err := c.do(ctx)
+			if hearth.ReasonOf(err) != want {
+				t.Errorf("gave %v, not %s", err, want)
+			}
+			if took := time.Since(begun); took > within+time.Second {
+				t.Errorf("took %v, not %v", took, within)
+			}
+			if e := hearth.AsError(err); want == hearth.ReasonUnavailable && e.RetryAfter <= 0 || err != nil && e.Cause == nil {
+				t.Errorf("the error is %#v", e)
+			}
+		})
+	}
+}
+
+func (h *house) succeed(calls ...call) {
+	h.Helper()
+	for _, c := range calls {
+		if err := c.do(h.Context()); err != nil {
+			h.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// dump is everything in the server, key by key, in the server's own form of it.
+func (h *house) dump() map[string]string {
+	h.Helper()
+	out := map[string]string{}
+	keys, err := h.client.Keys(h.Context(), "*").Result()
+	if err != nil {
+		h.Fatal(err)
+	}
+	for _, key := range keys {
+		if out[key], err = h.client.Dump(h.Context(), key).Result(); err != nil {
+			h.Fatal(err)
+		}
+	}
+	return out
+}
+
+func (h *house) config(key, value string) {
+	h.Helper()
+	if err := h.client.ConfigSet(h.Context(), key, value).Err(); err != nil {
+		h.Fatal(err)
+	}
+}
+
+const patience = 10 * time.Second
+
+func TestAServerThatIsGoneIsUnavailable(t *testing.T) {
+	server := redistest.Real(t)
+	h := newHouse(t, server)
+	h.client = h.newClient(func(o *redis.Options) { o.DialerRetries = 1 }) // each retry takes 100 ms
+	server.Kill(t)
+	h.gives(hearth.ReasonUnavailable, patience, append(h.reads(), append(h.writes(), h.removals()...)...)...)
+	h.gives(hearth.ReasonUnavailable, patience,
+		call{"live", func(ctx context.Context) error { _, err := h.s.Live(ctx, "node", time.Minute); return err }},
+		call{"gone", func(ctx context.Context) error { return h.s.Gone(ctx, "node") }},
+		call{"settle", func(ctx context.Context) error { return h.s.Settle(ctx, store.DueItem{Room: room}) }})
+
+	if _, err := store.New(t.Context(), h.client, store.Options{}); err == nil {
+		t.Error("a store without a server")
+	}
+	h.server.Restart(t) // as another server: empty, without the scripts
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for begun := time.Now(); ; <-tick.C { // the pool looks once a second whether it can dial again
+		_, err := h.s.Room(t.Context(), room)
+		if hearth.ReasonOf(err) == hearth.ReasonNoSession {
+			break
+		}
+		if hearth.ReasonOf(err) != hearth.ReasonUnavailable || time.Since(begun) > patience {
+			t.Fatalf("after the restart: %v", err)
+		}
+	}
+	h.join("ann")
+}
+
+func TestAServerThatDoesNotAnswerLeavesTheOutcomeOfWritesOpen(t *testing.T) {
+	h := newHouse(t, redistest.Real(t))
+	h.server.Freeze(t)
+	const within = 50 * time.Millisecond
+	h.gives(hearth.ReasonUnavailable, within, h.reads()...)
+	h.gives(hearth.ReasonOutcomeUnknown, within, append(h.writes(), h.removals()...)...)
+}
+
+func TestARepeatWithItsOpIDIsSafeWhateverBecameOfTheFirst(t *testing.T) {
+	h := newHouse(t, redistest.Real(t))
+	h.ann.Op = "op"
+	add := call{"increment", func(ctx context.Context) error {
+		_, err := h.s.Update(ctx, room, h.ann, []hearth.Op{{Kind: hearth.OpIncrement, Key: "n", By: "1"}})
+		return err
+	}}
+	h.server.Freeze(t)
+	for range 3 { // each is sent and waits in the server
+		h.gives(hearth.ReasonOutcomeUnknown, 50*time.Millisecond, add)
+	}
+	h.server.Thaw(t)
+	h.succeed(add, add)
+	if _, e, err := h.s.Get(t.Context(), room, "", "n"); err != nil || string(e.Data) != "1" {
+		t.Errorf("it was done %s times, %v", e.Data, err)
+	}
+}
+
+func TestACallThatWasGivenUpBeforeItWasSentIsNoFaultOfTheServer(t *testing.T) {
+	h := newHouse(t, redistest.Mini(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, c := range append(h.reads(), h.writes()...) {
+		if err := c.do(ctx); hearth.ReasonOf(err) == hearth.ReasonInternal || !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+func TestAServerWithoutMemoryRefusesWhatNeedsSomeAndLetsPeersLeave(t *testing.T) {
+	h := newHouse(t, redistest.Real(t))
+	h.config("maxmemory-policy", "noeviction")
+	h.config("maxmemory", "1mb") // a server without data has more than that
+	before := h.dump()
+	h.gives(hearth.ReasonUnavailable, patience, h.writes()...)
+	h.gives(hearth.ReasonUnavailable, patience, call{"join of a new session", func(ctx context.Context) error {
+		_, err := h.s.Join(ctx, store.JoinRequest{Room: "other", Peer: hearth.Peer{ID: "ann"}, Conn: "c", Lease: time.Minute})
+		return err
+	}})
+	if diff := cmp.Diff(before, h.dump()); diff != "" {
+		t.Errorf("half of it was done:\n%s", diff)
+	}
+	h.succeed(h.reads()...)
+	h.succeed(h.removals()...)
+	if left := h.dump(); len(left) != 1 || left[h.server.Prefix+":partitions"] == "" {
+		t.Errorf("left: %v", left)
+	}
+	h.config("maxmemory", "0")
+	h.join("ann")
+}
+
+func TestAReplicaIsUnavailableForWrites(t *testing.T) {
+	h := newHouse(t, redistest.Real(t))
+	before := h.dump()
+	if err := h.client.Do(t.Context(), "REPLICAOF", "127.0.0.1", "1").Err(); err != nil { // where nobody listens
+		t.Fatal(err)
+	}
+	h.gives(hearth.ReasonUnavailable, patience, append(h.writes(), h.removals()...)...)
+	h.succeed(h.reads()...)
+	if diff := cmp.Diff(before, h.dump()); diff != "" {
+		t.Errorf("half of it was done:\n%s", diff)
+	}
+	h.config("replica-serve-stale-data", "no") // MASTERDOWN
+	h.gives(hearth.ReasonUnavailable, patience, h.reads()[:9]...)
+	if err := h.client.Do(t.Context(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
+		t.Fatal(err)
+	}
+	h.succeed(h.writes()[1:]...)
+}
+
+func TestAMasterWithoutReplicasIsUnavailableForWritesIfItNeedsThem(t *testing.T) {
+	h := newHouse(t, redistest.Real(t))
+	before := h.dump()
+	h.config("min-replicas-to-write", "1")
+	h.gives(hearth.ReasonUnavailable, patience, append(h.writes(), h.removals()...)...)
+	h.succeed(h.reads()...)
+	if diff := cmp.Diff(before, h.dump()); diff != "" {
+		t.Errorf("half of it was done:\n%s", diff)
+	}
+}
+
+func TestAServerThatForgotTheScriptsIsGivenThemAgain(t *testing.T) {
+	for _, open := range []func(testing.TB) *redistest.Server{redistest.Mini, redistest.Real} {
+		h := newHouse(t, open(t))
+		for _, c := range append(h.reads(), append(h.writes()[2:], h.removals()...)...) {
+			if err := h.client.ScriptFlush(t.Context()).Err(); err != nil {
+				t.Fatal(err)
+			}
+			h.succeed(c)
+		}
+	}
+}
+
+func TestErrorsOfTheServerAreToldApart(t *testing.T) {
+	h := newHouse(t, redistest.Mini(t))
+	for _, tt := range []struct {
+		text string
+		want hearth.Reason
+	}{
+		{"READONLY You can't write against a read only replica. script: 0123, on @user_script:1.", hearth.ReasonUnavailable},
+		{"LOADING Redis is loading the dataset in memory", hearth.ReasonUnavailable},
+		{"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", hearth.ReasonUnavailable},
+		{"CLUSTERDOWN The cluster is down", hearth.ReasonUnavailable},
+		{"TRYAGAIN Multiple keys request during rehashing of slot", hearth.ReasonUnavailable},
+		{"NOREPLICAS Not enough good replicas to write.", hearth.ReasonUnavailable},
+		{"OOM command not allowed when used memory > 'maxmemory'.", hearth.ReasonUnavailable},
+		{"ERR Error compiling script: OOM command not allowed when used memory > 'maxmemory'.", hearth.ReasonUnavailable},
+		{"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.", hearth.ReasonUnavailable},
+		{"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.", hearth.ReasonUnavailable},
+		{"WRONGTYPE Operation against a key holding the wrong kind of value", hearth.ReasonInternal},
+		{"ERR unknown command", hearth.ReasonInternal},
+		{"NOAUTH Authentication required.", hearth.ReasonInternal},
+		{"NOPERM User default has no permissions to run the 'evalsha' command", hearth.ReasonInternal},
+	} {
+		t.Run(strings.Fields(tt.text)[0], func(t *testing.T) {
+			h := *h
+			h.T = t
+			h.server.Mini.SetError(tt.text)
+			defer h.server.Mini.SetError("")
+			h.gives(tt.want, patience, append(h.reads(), h.writes()...)...)
+			for _, c := range h.writes() {
+				if err := c.do(t.Context()); !strings.Contains(err.Error(), tt.text) {
+					t.Errorf("%s: the log would not show the cause: %v", c.name, err)
+				}
+			}
+		})
+	}
+	h.succeed(h.writes()...)
+}
+
+func TestAClientWithoutAFreeConnectionHasSentNothing(t *testing.T) {
+	h := newHouse(t, redistest.Real(t))
+	h.client = h.newClient(func(o *redis.Options) { o.PoolSize, o.PoolTimeout = 1, 20*time.Millisecond })
+	conn := h.client.Conn() // the only one
+	if err := conn.Ping(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	h.gives(hearth.ReasonUnavailable, patience, append(h.reads(), h.writes()...)...)
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.succeed(h.writes()...)
+	if err := h.client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.gives(hearth.ReasonUnavailable, patience, append(h.reads(), h.writes()...)...)
+}
+
+func TestNewAgreesOnThePartitions(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
+		client := server.Client(t)
+		open := func(n int) error {
+			_, err := store.New(t.Context(), client, store.Options{Prefix: server.Prefix, Partitions: n})
+			return err
+		}
+		for _, n := range []int{-1, 1025} {
+			if err := open(n); err == nil {
+				t.Errorf("%d partitions", n)
+			}
+		}
+		if err := open(0); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := client.Get(t.Context(), server.Prefix+":partitions").Int(); n != 64 || err != nil {
+			t.Errorf("recorded %d, %v", n, err)
+		}
+		if err := open(64); err != nil {
+			t.Error(err)
+		}
+		for _, n := range []int{1, 63, 65, 1024} {
+			if err := open(n); !errors.Is(err, store.ErrPartitions) || !strings.Contains(err.Error(), "HEARTH_PARTITIONS=64") {
+				t.Errorf("%d partitions beside 64: %v", n, err)
+			}
+		}
+		if err := client.Set(t.Context(), server.Prefix+":partitions", "many", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := open(64); err == nil {
+			t.Error("a number that is none")
+		}
+	})
+}
+
+func TestNewFillsInTheDefaults(t *testing.T) {
+	server := redistest.Mini(t)
+	s, err := store.New(t.Context(), server.Client(t), store.Options{Limits: hearth.Limits{MaxPeers: 7}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := hearth.Limits{MaxPeers: 7}.WithDefaults()
+	if s.Limits() != want || s.Partitions() != 64 {
+		t.Errorf("%+v, %d partitions", s.Limits(), s.Partitions())
+	}
+	if c := s.Channel(room); !strings.HasPrefix(c, "hearth:{") || !strings.HasSuffix(c, "}:e:"+room) {
+		t.Errorf("the channel is %s", c)
+	}
+	for i := range 100 {
+		if p := s.Partition("room-" + strconv.Itoa(i)); p < 0 || p >= 64 {
+			t.Errorf("partition %d", p)
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package store
+
+import (
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hearthstore/hearth"
+)
+
+// Every file is a verb, or a part (its name begins with _) that some verb includes; a verb says what it is given and returns.
+func TestEveryScriptIsAVerbOrAPartOfOne(t *testing.T) {
+	files, err := fs.Glob(luaFiles, "lua/*.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	included := map[string]bool{}
+	for _, file := range files {
+		name := strings.TrimSuffix(strings.TrimPrefix(file, "lua/"), ".lua")
+		text, err := source(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(text, "\n") {
+			t.Errorf("%s doesn't end with a newline, as what follows it needs", file)
+		}
+		if strings.Contains(text, "cjson") {
+			t.Errorf("%s decodes or encodes JSON, which the embedded server does otherwise", file)
+		}
+		if strings.HasPrefix(name, "_") {
+			continue
+		}
+		if !slices.Contains(verbs, verb(name)) {
+			t.Errorf("%s is no verb", file)
+		}
+		for _, part := range []string{"-- " + name + ": ", "-- KEYS: ", "-- ARGV: ", "-- Returns: "} {
+			if !strings.Contains(text, part) {
+				t.Errorf("%s doesn't say %q", file, part)
+			}
+		}
+		if list, ok := strings.CutPrefix(strings.SplitN(text, "\n", 2)[0], "-- include: "); ok {
+			for _, part := range strings.Fields(list) {
+				included["lua/"+part+".lua"] = true
+			}
+		}
+	}
+	for _, file := range files {
+		if strings.HasPrefix(file, "lua/_") && !included[file] {
+			t.Errorf("%s is in no verb", file)
+		}
+	}
+	if len(verbs)+len(included) != len(files) {
+		t.Errorf("%d verbs and %d parts, but %d files", len(verbs), len(included), len(files))
+	}
+}
+
+func TestScriptsOfOtherLimitsAreOthers(t *testing.T) {
+	byDefault, err := scripts(hearth.Limits{}.WithDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := scripts(hearth.Limits{MaxPeers: 1}.WithDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range verbs {
+		if byDefault[v].Hash() == other[v].Hash() {
+			t.Errorf("%s is the same whatever the limits", v)
+		}
+	}
+}
+
+func TestAMissingPartIsAnError(t *testing.T) {
+	if _, err := source("no_such_verb"); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestAReplyGivesZeroForWhatIsNotThere(t *testing.T) {
+	r := reply{"text", int64(7), nil, []any{"a", nil}, "12", 3.5}
+	if r.str(0) != "text" || r.str(1) != "" || r.str(2) != "" || r.str(9) != "" {
+		t.Error("str")
+	}
+	if r.num(1) != 7 || r.num(4) != 12 || r.num(0) != 0 || r.num(9) != 0 {
+		t.Error("num")
+	}
+	if !r.has(0) || r.has(2) || r.has(9) {
+		t.Error("has")
+	}
+	if l := r.list(3); len(l) != 2 || l.str(0) != "a" || l.has(1) || r.list(0) != nil || r.list(9) != nil {
+		t.Error("list")
+	}
+}
+
+func TestAMalformedRecordIsAFaultOfTheServer(t *testing.T) {
+	for _, record := range []string{"", "conn", strings.Repeat("x\n", 9), strings.Repeat("x\n", 11)} {
+		if _, err := peerOf("ann", record, ""); hearth.ReasonOf(err) != hearth.ReasonInternal {
+			t.Errorf("%q: %v", record, err)
+		}
+		if _, err := peersOf(reply{"ann", record, ""}); hearth.ReasonOf(err) != hearth.ReasonInternal {
+			t.Errorf("%q: %v", record, err)
+		}
+	}
+	if e := refusal("no such status"); hearth.ReasonOf(e) != hearth.ReasonInternal {
+		t.Errorf("%v", e)
+	}
+}
