@@ -16,19 +16,25 @@ func TestEntriesAreWrittenAsClientsSeeThem(t *testing.T) {
 		entry hearth.Entry
 		want  string
 	}{
-		{hearth.Entry{Key: `a "b"`, Data: []byte(`{"x":1.0}`), ChangeVersion: 7, UpdatedBy: "ann", UpdatedAt: 1700000000000},
-			`{"key":"a \"b\"","data":{"x":1.0},"change_version":7,"updated_by":"ann","updated_at":1700000000000}`},
-		{hearth.Entry{Key: "k", Data: []byte(`0`), ChangeVersion: 9007199254740991, UpdatedAt: 1},
-			`{"key":"k","data":0,"change_version":9007199254740991,"updated_at":1}`},
+		{
+			hearth.Entry{Key: `a "b"`, Data: []byte(`{"x":1.0}`), ChangeVersion: 7, UpdatedBy: "ann", UpdatedAt: 1700000000000},
+			`{"key":"a \"b\"","data":{"x":1.0},"change_version":7,"updated_by":"ann","updated_at":1700000000000}`,
+		},
+		{
+			hearth.Entry{Key: "k", Data: []byte(`0`), ChangeVersion: 9007199254740991, UpdatedAt: 1},
+			`{"key":"k","data":0,"change_version":9007199254740991,"updated_at":1}`,
+		},
 		{hearth.Entry{Key: "k"}, `{"key":"k","data":null,"change_version":0}`},
-		{hearth.Entry{Key: "k", Deleted: true, ChangeVersion: 8, UpdatedBy: "ann", UpdatedAt: 1},
-			`{"key":"k","data":null,"deleted":true,"change_version":8,"updated_by":"ann","updated_at":1}`},
+		{
+			hearth.Entry{Key: "k", Deleted: true, ChangeVersion: 8, UpdatedBy: "ann", UpdatedAt: 1},
+			`{"key":"k","data":null,"deleted":true,"change_version":8,"updated_by":"ann","updated_at":1}`,
+		},
 	} {
 		if got := string(tt.entry.AppendJSON([]byte("x"))); got != "x"+tt.want {
 			t.Errorf("written as %s", got)
 		}
 		if got, err := json.Marshal(&tt.entry); err != nil || string(got) != tt.want {
-			t.Errorf("marshalled as %s, %v", got, err)
+			t.Errorf("encoded as %s, %v", got, err)
 		}
 	}
 }

@@ -29,42 +29,74 @@ var eventTexts = []struct {
 	want   hearth.Event // without its cursor
 	params string       // after seq and n
 }{
-	{"a join", headLine + "join 1700000000000 ann secret !\nhost red,blue\n\"peer_id\":\"ann\"",
-		hearth.Event{Prev: "nonce6", Kind: hearth.KindJoin, At: 1700000000000, Peer: "ann", Conn: "secret",
-			Audience: hearth.Audience{All: true, Except: "ann"}, Role: "host", Groups: []string{"red", "blue"}, Body: `"peer_id":"ann"`},
-		`"peer_id":"ann"}`},
-	{"the first change", "7 nonce7 - epoch1\njoin 1 ann secret 0\nhost -\n\"peer_id\":\"ann\"",
+	{
+		"a join", headLine + "join 1700000000000 ann secret !\nhost red,blue\n\"peer_id\":\"ann\"",
+		hearth.Event{
+			Prev: "nonce6", Kind: hearth.KindJoin, At: 1700000000000, Peer: "ann", Conn: "secret",
+			Audience: hearth.Audience{All: true, Except: "ann"}, Role: "host", Groups: []string{"red", "blue"}, Body: `"peer_id":"ann"`,
+		},
+		`"peer_id":"ann"}`,
+	},
+	{
+		"the first change", "7 nonce7 - epoch1\njoin 1 ann secret 0\nhost -\n\"peer_id\":\"ann\"",
 		hearth.Event{Kind: hearth.KindJoin, At: 1, Peer: "ann", Conn: "secret", Role: "host", Body: `"peer_id":"ann"`},
-		`"peer_id":"ann"}`},
-	{"a change of connection", headLine + "conn 1 ann old 0\nhost red\n",
+		`"peer_id":"ann"}`,
+	},
+	{
+		"a change of connection", headLine + "conn 1 ann old 0\nhost red\n",
 		hearth.Event{Prev: "nonce6", Kind: hearth.KindConn, At: 1, Peer: "ann", Conn: "old", Role: "host", Groups: []string{"red"}},
-		"}"},
-	{"an update", headLine + "update 1 ann secret *\nguest -\n\"peer_id\":\"ann\"",
-		hearth.Event{Prev: "nonce6", Kind: hearth.KindUpdate, At: 1, Peer: "ann", Conn: "secret",
-			Audience: hearth.Audience{All: true}, Role: "guest", Body: `"peer_id":"ann"`},
-		`"peer_id":"ann"}`},
-	{"a leave", headLine + "leave 1 ann secret !\nremoved bob \"be kind\\n\"\n\"peer_id\":\"ann\"",
-		hearth.Event{Prev: "nonce6", Kind: hearth.KindLeave, At: 1, Peer: "ann", Conn: "secret",
-			Audience: hearth.Audience{All: true, Except: "ann"}, Leave: hearth.Removed, By: "bob", Text: `"be kind\n"`, Body: `"peer_id":"ann"`},
-		`"peer_id":"ann"}`},
-	{"an end", headLine + "end 1 - - *\nended - \"\"\n\"session_id\":\"s\"",
-		hearth.Event{Prev: "nonce6", Kind: hearth.KindEnd, At: 1, Audience: hearth.Audience{All: true}, Leave: hearth.Ended, Text: `""`,
-			Body: `"session_id":"s"`},
-		`"session_id":"s"}`},
-	{"a message to all but its sender", headLine + "msg 1 ann - !\n\n\"private\":false",
+		"}",
+	},
+	{
+		"an update", headLine + "update 1 ann secret *\nguest -\n\"peer_id\":\"ann\"",
+		hearth.Event{
+			Prev: "nonce6", Kind: hearth.KindUpdate, At: 1, Peer: "ann", Conn: "secret",
+			Audience: hearth.Audience{All: true}, Role: "guest", Body: `"peer_id":"ann"`,
+		},
+		`"peer_id":"ann"}`,
+	},
+	{
+		"a leave", headLine + "leave 1 ann secret !\nremoved bob \"be kind\\n\"\n\"peer_id\":\"ann\"",
+		hearth.Event{
+			Prev: "nonce6", Kind: hearth.KindLeave, At: 1, Peer: "ann", Conn: "secret",
+			Audience: hearth.Audience{All: true, Except: "ann"}, Leave: hearth.Removed, By: "bob", Text: `"be kind\n"`, Body: `"peer_id":"ann"`,
+		},
+		`"peer_id":"ann"}`,
+	},
+	{
+		"an end", headLine + "end 1 - - *\nended - \"\"\n\"session_id\":\"s\"",
+		hearth.Event{
+			Prev: "nonce6", Kind: hearth.KindEnd, At: 1, Audience: hearth.Audience{All: true}, Leave: hearth.Ended, Text: `""`,
+			Body: `"session_id":"s"`,
+		},
+		`"session_id":"s"}`,
+	},
+	{
+		"a message to all but its sender", headLine + "msg 1 ann - !\n\n\"private\":false",
 		hearth.Event{Prev: "nonce6", Kind: hearth.KindMsg, At: 1, Peer: "ann", Audience: hearth.Audience{All: true, Except: "ann"}, Body: `"private":false`},
-		`"private":false}`},
-	{"a message to roles", headLine + "msg 1 ann - rhost,guest\n\n\"private\":false",
-		hearth.Event{Prev: "nonce6", Kind: hearth.KindMsg, At: 1, Peer: "ann",
-			Audience: hearth.Audience{Roles: []string{"host", "guest"}, Except: "ann"}, Body: `"private":false`},
-		`"private":false}`},
-	{"a private message", headLine + "msg 1 - - @bob\n" + user + "\n\"private\":true",
+		`"private":false}`,
+	},
+	{
+		"a message to roles", headLine + "msg 1 ann - rhost,guest\n\n\"private\":false",
+		hearth.Event{
+			Prev: "nonce6", Kind: hearth.KindMsg, At: 1, Peer: "ann",
+			Audience: hearth.Audience{Roles: []string{"host", "guest"}, Except: "ann"}, Body: `"private":false`,
+		},
+		`"private":false}`,
+	},
+	{
+		"a private message", headLine + "msg 1 - - @bob\n" + user + "\n\"private\":true",
 		hearth.Event{Prev: "nonce6", Kind: hearth.KindMsg, At: 1, Audience: hearth.Audience{Peer: "bob", User: user}, Body: `"private":true`},
-		`"private":true}`},
-	{"a change of metadata", headLine + "meta 1 ann - *\n2\n11 a b\n9 1 c\n{\"key\":\"a\"},{\"k\":\"c\"}",
-		hearth.Event{Prev: "nonce6", Kind: hearth.KindMeta, At: 1, Peer: "ann", Audience: hearth.Audience{All: true},
-			Entries: []hearth.Segment{{Key: "a b", JSON: `{"key":"a"}`}, {Key: "1 c", JSON: `{"k":"c"}`}}, Body: `{"key":"a"},{"k":"c"}`},
-		`"values":[{"key":"a"},{"k":"c"}]}`},
+		`"private":true}`,
+	},
+	{
+		"a change of metadata", headLine + "meta 1 ann - *\n2\n11 a b\n9 1 c\n{\"key\":\"a\"},{\"k\":\"c\"}",
+		hearth.Event{
+			Prev: "nonce6", Kind: hearth.KindMeta, At: 1, Peer: "ann", Audience: hearth.Audience{All: true},
+			Entries: []hearth.Segment{{Key: "a b", JSON: `{"key":"a"}`}, {Key: "1 c", JSON: `{"k":"c"}`}}, Body: `{"key":"a"},{"k":"c"}`,
+		},
+		`"values":[{"key":"a"},{"k":"c"}]}`,
+	},
 }
 
 func TestEventsAreReadAsTheyWereWritten(t *testing.T) {

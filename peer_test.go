@@ -15,18 +15,22 @@ func TestPeersAreWrittenAsClientsSeeThem(t *testing.T) {
 		peer hearth.Peer
 		want string
 	}{
-		{hearth.Peer{ID: "ann", User: `u "1"`, Role: "host", Name: "Änn\n", Data: `{"a":1}`, Groups: []string{"red", "blue"}, JoinedAt: 1700000000000},
+		{
+			hearth.Peer{ID: "ann", User: `u "1"`, Role: "host", Name: "Änn\n", Data: `{"a":1}`, Groups: []string{"red", "blue"}, JoinedAt: 1700000000000},
 			`{"peer_id":"ann","role":"host","groups":["red","blue"],"joined_at":1700000000000,"realtime":true,"tracks":{},` +
-				`"info":{"name":"Änn\n","data":"{\"a\":1}","user_id":"u \"1\"","type":"regular"}}`},
-		{hearth.Peer{ID: "bob", User: "u", Role: "guest"},
+				`"info":{"name":"Änn\n","data":"{\"a\":1}","user_id":"u \"1\"","type":"regular"}}`,
+		},
+		{
+			hearth.Peer{ID: "bob", User: "u", Role: "guest"},
 			`{"peer_id":"bob","role":"guest","groups":[],"joined_at":0,"realtime":true,"tracks":{},` +
-				`"info":{"name":"","data":"","user_id":"u","type":"regular"}}`},
+				`"info":{"name":"","data":"","user_id":"u","type":"regular"}}`,
+		},
 	} {
 		if got := string(tt.peer.AppendJSON([]byte("x"))); got != "x"+tt.want {
 			t.Errorf("written as %s", got)
 		}
 		if got, err := json.Marshal(&tt.peer); err != nil || string(got) != tt.want {
-			t.Errorf("marshalled as %s, %v", got, err)
+			t.Errorf("encoded as %s, %v", got, err)
 		}
 		if got := "{" + string(tt.peer.AppendBody(nil)) + "}"; got != tt.want {
 			t.Errorf("its members are %s", got)

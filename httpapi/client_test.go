@@ -201,12 +201,10 @@ func (k *client) next(name string) string {
 	return at(k, m, "params")
 }
 
-// hears fails the test unless the next notification of a method is so, and returns its params.
-func (k *client) hears(name string, pairs ...string) string {
+// hears fails the test unless the next notification of a method is so.
+func (k *client) hears(name string, pairs ...string) {
 	k.Helper()
-	p := k.next(name)
-	has(k, k.name+": "+name, p, pairs...)
-	return p
+	has(k, k.name+": "+name, k.next(name), pairs...)
 }
 
 // frame writes one frame, masked.
@@ -220,7 +218,9 @@ func (k *client) frame(f ws.Frame) error {
 func (k *client) send(text string) {
 	k.Helper()
 	if err := k.frame(ws.NewTextFrame([]byte(text))); err != nil {
-		k.Fatalf("%s: send: %v", k.name, err)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.Fatalf("%s: send: %v; closed by %d %s after %q", k.name, err, k.code, k.reason, k.inbox)
 	}
 }
 

@@ -38,6 +38,7 @@ func (c *cluster) raw(early []byte) *client {
 	if err != nil {
 		c.Fatal(err)
 	}
+	defer res.Body.Close() // of an upgrade there is none
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		c.Fatalf("upgrade: %s", res.Status)
 	}
@@ -247,7 +248,7 @@ func (n *testNode) queued() (most int) {
 		for _, f := range c.frames {
 			sum += len(f)
 		}
-		most = max(most, c.outbox.queued, sum)
+		most = max(most, c.queued, sum)
 		c.outbox.mu.Unlock()
 	}
 	return most

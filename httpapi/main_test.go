@@ -122,10 +122,13 @@ func TestListening(t *testing.T) {
 				if len(tt.keys) > 0 {
 					k.hears("on-metadata-change", "snapshot", "true")
 				}
-				w.ok("update-metadata", object{"ops": []object{
-					{"op": "set", "key": "a", "data": tt.name}, {"op": "set", "key": "ab", "data": 2},
-					{"op": "increment", "key": "b", "by": 2}, {"op": "set", "key": "zz", "data": 4},
-				}})
+				ops := []object{
+					{"op": "set", "key": "a", "data": tt.name},
+					{"op": "set", "key": "ab", "data": 2},
+					{"op": "increment", "key": "b", "by": 2},
+					{"op": "set", "key": "zz", "data": 4},
+				}
+				w.ok("update-metadata", object{"ops": ops})
 				mark := c.mark("r")
 				want := tt.hear
 				if len(want) > 0 && tt.name == "all" {

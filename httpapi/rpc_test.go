@@ -49,7 +49,7 @@ func TestRequests(t *testing.T) {
 		"notification":           {`{"method":"ping"}`, nil},
 		"notification, unknown":  {`{"method":"nope"}`, nil},
 		"notification, bad":      {`{"method":"get-metadata","params":{"key":5}}`, nil},
-		"media signalling":       {`{"id":1,"method":"trickle","params":{"candidate":1}}`, []string{"result", "{}"}},
+		"media signals":          {`{"id":1,"method":"trickle","params":{"candidate":1}}`, []string{"result", "{}"}},
 
 		"batch":                  {`[{"id":1,"method":"ping"},{"id":"b","method":"get-metadata"}]`, []string{"#", "2", "0.id", "1", "1.id", "b", "1.result.key", "default"}},
 		"batch of one":           {` [{"id":1,"method":"ping"}]`, []string{"#", "1", "0.id", "1"}},
@@ -107,25 +107,20 @@ func TestRefused(t *testing.T) {
 		}
 		return out
 	}
-	set := func(more ...any) object {
+	set := func(name string, v any) object {
 		o := object{"key": "k", "data": 1}
-		for i := 0; i < len(more); i += 2 {
-			o[more[i].(string)] = more[i+1]
-		}
+		o[name] = v
 		return o
 	}
-	msg := func(more ...any) object {
-		o := object{"info": object{"message": 1}}
-		for i := 0; i < len(more); i += 2 {
-			o[more[i].(string)] = more[i+1]
-		}
-		return o
+	msg := func(more object) object {
+		more["info"] = object{"message": 1}
+		return more
 	}
 	ops := func(op object) object { return object{"ops": []object{op}} }
 	const badParams, tooLarge, tooMany = -32602, 413, 413
 	for name, tt := range map[string]struct {
 		method string
-		params any
+		params object
 		code   int
 		reason hearth.Reason
 	}{
@@ -160,10 +155,10 @@ func TestRefused(t *testing.T) {
 		"no message":            {"broadcast", object{}, badParams, "bad_params"},
 		"message too large":     {"broadcast", object{"info": object{"message": long}}, tooLarge, "too_large"},
 		"type too long":         {"broadcast", object{"info": object{"message": 1, "type": long[:65]}}, badParams, "bad_params"},
-		"message_id too long":   {"broadcast", msg("message_id", long[:65]), badParams, "bad_params"},
-		"role and peer":         {"broadcast", msg("roles", []string{"a"}, "peer_id", "b"), badParams, "bad_params"},
-		"too many roles":        {"broadcast", msg("roles", many(33, "a")), tooMany, "too_many"},
-		"ill-formed role":       {"broadcast", msg("roles", []string{"a b"}), badParams, "bad_params"},
+		"message_id too long":   {"broadcast", msg(object{"message_id": long[:65]}), badParams, "bad_params"},
+		"role and peer":         {"broadcast", msg(object{"roles": []string{"a"}, "peer_id": "b"}), badParams, "bad_params"},
+		"too many roles":        {"broadcast", msg(object{"roles": many(33, "a")}), tooMany, "too_many"},
+		"ill-formed role":       {"broadcast", msg(object{"roles": []string{"a b"}}), badParams, "bad_params"},
 		"ill-formed peer_id":    {"get-peer", object{"peer_id": "a/b"}, badParams, "bad_params"},
 		"peer_id too long":      {"get-peer", object{"peer_id": long[:129]}, badParams, "bad_params"},
 		"peer name too long":    {"peer-update", object{"name": long[:257]}, tooLarge, "too_large"},
@@ -173,8 +168,10 @@ func TestRefused(t *testing.T) {
 		"not a token":           {"refresh-token", object{"token": "x"}, 401, "unauthenticated"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			k.TB = t
+			defer func() { k.TB = c.TB }()
 			if tt.reason == "" {
-				k.ok(tt.method, tt.params.(object))
+				k.ok(tt.method, tt.params)
 				return
 			}
 			k.fails(tt.method, tt.params, tt.code, tt.reason)

@@ -227,7 +227,15 @@ func (m *Member) stop() bool {
 
 // Lost is called by the hub when changes may have been missed.
 func (m *Member) Lost() {
-	m.sink.Close(CloseLost, "continuity lost: reconnect and resume")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	end := func() { m.sink.Close(CloseLost, "continuity lost: reconnect and resume") }
+	switch {
+	case m.holds == 0:
+		end()
+	case m.ending == nil: // the session may just have ended by the call that is being answered
+		m.ending = end
+	}
 }
 
 // Deliver is called by the hub with every change of the session, in order.

@@ -189,6 +189,7 @@ func TestActivateInASessionThatWasSkipped(t *testing.T) {
 		d.log.begin("B")
 		d.hear(d.log.addN(2)[1])
 		s.Activate(old)
+		synctest.Wait() // for the log
 		e.want("Lost")
 	})
 	onDesk(t, func(d *desk) { // or that none is
@@ -200,6 +201,7 @@ func TestActivateInASessionThatWasSkipped(t *testing.T) {
 		d.room.confirm()
 		synctest.Wait()
 		s.Activate(old)
+		synctest.Wait()
 		e.want("Lost")
 	})
 }

@@ -419,34 +419,43 @@ func TestHeldOverflow(t *testing.T) {
 	})
 }
 
-// A straggler of a session that is over must not have the log read for ever.
+// A straggler of a session that is over must not have the log read for ever, nor take the hub back.
 func TestStragglerOfAnOldSession(t *testing.T) {
-	onDesk(t, func(d *desk) {
-		d.active()
-		old := d.log.addN(3)
-		d.hear(old[:2]...)
-		d.log.end()
-		d.log.begin("B")
-		e := d.active()
-		d.hear(d.log.add()) // the end was missed
-		before := len(d.log.asked())
-		d.hear(old[2])
-		if n := len(d.log.asked()) - before; n > 1 {
-			d.Errorf("%d reads for one straggler", n)
-		}
-		d.hear(d.log.add())
-		e.want(span(1, 2))
-	})
+	for i := range 3 {
+		onDesk(t, func(d *desk) {
+			d.active()
+			old := d.log.addN(3)
+			d.hear(old[:2]...)
+			d.log.end()
+			d.log.begin("B")
+			e := d.active()
+			d.hear(d.log.add()) // the end was missed
+			before := len(d.log.asked())
+			d.hear(old[i])
+			if n := len(d.log.asked()) - before; n != 1 {
+				d.Errorf("%d reads for one straggler", n)
+			}
+			d.hear(d.log.add())
+			e.want(span(1, 2))
+		})
+	}
 }
 
 // A change that the log doesn't have (yet) is read for once, not for ever.
 func TestChangeFromNowhere(t *testing.T) {
-	onDesk(t, func(d *desk) {
-		e := d.active()
-		d.hear(d.log.add())
-		d.hear(format(hearth.Cursor{Epoch: "A", Seq: 9, Nonce: "x"}, "y", "ghost"))
-		d.wantReads(1)
-		d.hear(d.log.add())
-		e.want(span(1, 2))
-	})
+	for name, ghost := range map[string]struct {
+		seq  uint64
+		prev string
+	}{"far ahead": {9, "y"}, "next but one": {3, "n1"}, "after another": {2, "y"}} {
+		t.Run(name, func(t *testing.T) {
+			onDesk(t, func(d *desk) {
+				e := d.active()
+				d.hear(d.log.add())
+				d.hear(format(hearth.Cursor{Epoch: "A", Seq: ghost.seq, Nonce: "x"}, ghost.prev, "ghost"))
+				d.wantReads(1)
+				d.hear(d.log.add())
+				e.want(span(1, 2))
+			})
+		})
+	}
 }

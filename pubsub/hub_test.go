@@ -246,3 +246,27 @@ func TestClosedHub(t *testing.T) {
 	e.want("")
 	st.Close() // once more is harmless
 }
+
+// A connection that is made anew may be given a channel that was left meanwhile.
+func TestUnwantedChannelIsLeft(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		st := newStation(t, s)
+		if err := st.current().Subscribe(context.Background(), st.channel("ghost")); err != nil {
+			t.Fatal(err)
+		}
+		sub, _ := st.listen("r") // confirmed on the same connection, so the other has been, too
+		sub.Close()
+		st.unused("ghost", "r")
+	})
+}
+
+func TestLastWishCounts(t *testing.T) {
+	for _, last := range []bool{true, false} {
+		h := &Hub{wishes: map[string]bool{}}
+		h.send(!last, "a", "b")
+		h.send(last, "a")
+		if h.wishes["a"] != last || h.wishes["b"] == last || len(h.wishes) != 2 {
+			t.Errorf("last %v: %v", last, h.wishes)
+		}
+	}
+}

@@ -23,6 +23,7 @@ func (r *room) catchUp() {
 	for {
 		r.mu.Lock()
 		pos, before := r.pos, len(r.held)
+		r.reads++
 		r.mu.Unlock()
 		h, err := r.hub.o.Read(r.hub.ctx, r.name, pos.Seq)
 		noSession := hearth.ReasonOf(err) == hearth.ReasonNoSession
@@ -46,9 +47,15 @@ func (r *room) catchUp() {
 // merge takes what the log says and reports whether that was all. The first `before` held changes were heard before the
 // log was read, so it has them, or they are of a session that is over. r.mu is held.
 func (r *room) merge(h History, noSession bool, before int) bool {
-	if r.again { // more was heard than could be held
+	if r.again { // what was read is too old, or not all that was heard could be held
 		r.again, r.held = false, nil
 		return false
+	}
+	for _, s := range r.subs {
+		if s.doubt && s.active && !s.engaged && (noSession || h.Epoch != s.at.Epoch) {
+			s.lose()
+		}
+		s.doubt = false
 	}
 	// What was held may follow after all: nothing was missed, or only what is not in the log, a session's end. The log
 	// was read from before that, perhaps even earlier than it was published, so it isn't compared with where r is now.
@@ -59,7 +66,7 @@ func (r *room) merge(h History, noSession bool, before int) bool {
 		followed = true
 	}
 	if followed {
-		r.repairing = len(r.held) > 0
+		r.repairing = len(r.held) > 0 || r.again
 		return !r.repairing
 	}
 	switch ahead := r.known && h.Epoch == r.pos.Epoch && h.Seq <= r.pos.Seq; {
@@ -84,6 +91,9 @@ func (r *room) merge(h History, noSession bool, before int) bool {
 		r.loseAll(func(s *Subscription) bool { return s.at != h.Cursor })
 		r.moveTo(h.Cursor)
 	case r.pos.Seq < h.Seq: // the log is longer than one read
+		return false
+	}
+	if r.again { // a doubt arose on the way
 		return false
 	}
 	held := r.held
@@ -123,6 +133,8 @@ func (r *room) loseAll(match func(*Subscription) bool) {
 		switch {
 		case !s.active:
 			s.skipped = true
+		case match(s) && s.reads == r.reads: // it is younger than what was read
+			s.doubt, r.again = true, true
 		case match(s):
 			s.lose()
 		}

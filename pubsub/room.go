@@ -40,6 +40,7 @@ type room struct {
 	told      bool          // pos is from Activate, and not heard yet
 	ended     bool          // the change at pos ended its session
 	repairing bool          // the log is being read; what is heard meanwhile is held
+	reads     int           // how many reads of the log have begun
 	again     bool          // and has to be read once more after that
 	held      []*Message
 }
@@ -50,17 +51,21 @@ type Subscription struct {
 	to   Subscriber
 
 	// Guarded by the room's lock.
-	active  bool
-	at      hearth.Cursor // where Activate said it begins
-	engaged bool          // the hub has been in the session of at
-	skipped bool          // before Activate, the hub gave up changes that it had missed
-	pending []*Message    // before Activate
-	over    bool          // closed, lost or overrun
+	confirmed bool // Redis has confirmed the room's subscription since it was added
+	active    bool
+	at        hearth.Cursor // where Activate said it begins
+	engaged   bool          // the hub has been in the session of at
+	reads     int           // the room's reads when it became active
+	doubt     bool          // its session may be over: the log is asked
+	skipped   bool          // before Activate, the hub gave up changes that it had missed
+	pending   []*Message    // before Activate
+	over      bool          // closed, lost or overrun
 }
 
 func (r *room) add(s *Subscription) <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	s.confirmed = r.state == subscribed
 	r.subs = append(r.subs, s)
 	return r.confirmed
 }
@@ -73,6 +78,9 @@ func (r *room) confirm() {
 	case subscribing:
 		r.state = subscribed
 		close(r.confirmed)
+		for _, s := range r.subs {
+			s.confirmed = true
+		}
 		if len(r.subs) == 0 { // who wanted it gave up meanwhile
 			r.part()
 		}
@@ -151,7 +159,7 @@ func (s *Subscription) Activate(at hearth.Cursor) {
 	if s.over {
 		return
 	}
-	s.active, s.at = true, at
+	s.active, s.at, s.reads = true, at, r.reads
 	pending := s.pending
 	s.pending = nil
 	// Sessions before its own are nothing to it.
@@ -165,8 +173,9 @@ func (s *Subscription) Activate(at hearth.Cursor) {
 		return
 	}
 	switch {
-	case s.skipped && (!r.known || r.pos.Epoch != s.at.Epoch): // what was given up may be this session's
-		s.lose()
+	case s.skipped && (!r.known || r.pos.Epoch != s.at.Epoch): // what was given up may be this session's: the log tells
+		s.doubt = true
+		r.repair()
 	case !r.known && !r.repairing:
 		r.known, r.told, r.pos, r.ended = true, true, s.at, false
 		s.engaged = true
@@ -186,9 +195,14 @@ func (s *Subscription) Activate(at hearth.Cursor) {
 // offer hands a change to an active subscriber if it is one that it doesn't know. r.mu is held.
 func (r *room) offer(s *Subscription, m *Message) {
 	if m.Epoch != s.at.Epoch {
-		// The hub has gone on to another session; if it never was in this one, it came and went unheard, when another begins.
-		if s.engaged || m.Seq == 1 {
+		switch {
+		case s.engaged: // the hub has gone on to another session
 			s.lose()
+		case m.Seq == 1:
+			// Another session begins: one before this one, heard late, or one after it, which then came and went unheard.
+			// The log tells.
+			s.doubt = true
+			r.repair()
 		}
 		return
 	}
@@ -284,7 +298,7 @@ func (r *room) accept(m *Message) {
 func (r *room) keep(m *Message) {
 	for _, s := range r.subs {
 		switch {
-		case s.active || s.over:
+		case s.active || s.over || !s.confirmed: // where it begins is not before its confirmation
 		case len(s.pending) >= maxPending:
 			s.lose()
 		default:

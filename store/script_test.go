@@ -40,7 +40,7 @@ func TestEveryScriptIsAVerbOrAPartOfOne(t *testing.T) {
 			}
 		}
 		if list, ok := strings.CutPrefix(strings.SplitN(text, "\n", 2)[0], "-- include: "); ok {
-			for _, part := range strings.Fields(list) {
+			for part := range strings.FieldsSeq(list) {
 				included["lua/"+part+".lua"] = true
 			}
 		}

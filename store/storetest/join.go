@@ -103,7 +103,7 @@ func testJoin(f *fixture) {
 
 	f.run("data of all peers has a limit", func(f *fixture) {
 		room := f.newRoom()
-		ann := f.join(room, "ann", bearing("0123456789"))
+		f.join(room, "ann", bearing("0123456789"))
 		full := hearth.MaxSessionData - 3 // three bytes are left: a string of one character with its quotes
 		f.ok(f.env.Client.HSet(f.ctx(), f.key("s", room), "db", full).Err())
 		f.refused(room, hearth.ReasonTooLarge, func() error { _, err := f.tryJoin(room, "bob", bearing("12")); return err })
@@ -114,7 +114,7 @@ func testJoin(f *fixture) {
 		f.join(room, "bob", bearing("1"))
 		f.equal("counted", f.state(room)["s"]["db"], strconv.Itoa(hearth.MaxSessionData))
 		f.join(room, "eve")                  // who brings none
-		ann = f.join(room, "ann", keepData)  // whose data is counted already
+		ann := f.join(room, "ann", keepData) // whose data is counted already
 		f.join(room, "bob", bearing("2"))    // as much as before
 		f.leave(ann)                         // who frees 12
 		f.join(room, "dan", bearing("0123")) // of which this takes 6
@@ -160,18 +160,39 @@ func testTakeover(f *fixture) {
 		wantData   string // as stored
 		wantedData string
 	}{
-		{"with the same name and data tells nodes only",
-			[]change{named("Ann"), bearing("d")}, nil, "Ann", `"d"`, "d"},
-		{"without name and data keeps them",
-			[]change{named(""), keepName, keepData}, nil, "Ann", `"d"`, "d"},
-		{"with another name tells all",
-			[]change{named("Anna"), keepData}, []string{"update ann to all"}, "Anna", `"d"`, "d"},
-		{"with other data tells all",
-			[]change{keepName, bearing("e")}, []string{"update ann to all"}, "Ann", `"e"`, "e"},
-		{"with empty data removes it",
-			[]change{keepName, bearing("")}, []string{"update ann to all"}, "Ann", "", ""},
-		{"keeps role, groups and visibility",
-			[]change{named("Ann"), bearing("d"), ofRole("admin"), inGroups("blue"), hidden}, nil, "Ann", `"d"`, "d"},
+		{
+			"with the same name and data tells nodes only",
+			[]change{named("Ann"), bearing("d")},
+			nil, "Ann", `"d"`, "d",
+		},
+		{
+			"without name and data keeps them",
+			[]change{named(""), keepName, keepData},
+			nil, "Ann", `"d"`, "d",
+		},
+		{
+			"with another name tells all",
+			[]change{named("Anna"), keepData},
+			[]string{"update ann to all"},
+			"Anna", `"d"`, "d",
+		},
+		{
+			"with other data tells all",
+			[]change{keepName, bearing("e")},
+			[]string{"update ann to all"},
+			"Ann", `"e"`, "e",
+		},
+		{
+			"with empty data removes it",
+			[]change{keepName, bearing("")},
+			[]string{"update ann to all"},
+			"Ann", "", "",
+		},
+		{
+			"keeps role, groups and visibility",
+			[]change{named("Ann"), bearing("d"), ofRole("admin"), inGroups("blue"), hidden},
+			nil, "Ann", `"d"`, "d",
+		},
 	} {
 		f.run(tt.name, func(f *fixture) {
 			room := f.newRoom()
@@ -182,8 +203,10 @@ func testTakeover(f *fixture) {
 			tt.with = append(tt.with, shown(200))
 			m := f.join(room, "ann", tt.with...)
 
-			want := hearth.Peer{ID: "ann", User: "u-ann", Role: "host", Name: tt.wantName, Data: tt.wantedData,
-				Groups: []string{"red"}, JoinedAt: old.Own.JoinedAt}
+			want := hearth.Peer{
+				ID: "ann", User: "u-ann", Role: "host", Name: tt.wantName, Data: tt.wantedData,
+				Groups: []string{"red"}, JoinedAt: old.Own.JoinedAt,
+			}
 			if !m.TakenOver || m.ID != old.ID || m.PeerCount != 2 {
 				f.Errorf("joined as %+v", m.Joined)
 			}

@@ -91,10 +91,14 @@ func testRemove(f *fixture) {
 		told string
 		who  string
 	}{
-		{"a peer removes another", func(ann member) store.Writer { return ann.Writer },
-			"leave bob removed by ann to all but bob", "ann"},
-		{"a server removes a peer", func(member) store.Writer { return store.Writer{} },
-			"leave bob removed to all but bob", ""},
+		{
+			"a peer removes another", func(ann member) store.Writer { return ann.Writer },
+			"leave bob removed by ann to all but bob", "ann",
+		},
+		{
+			"a server removes a peer", func(member) store.Writer { return store.Writer{} },
+			"leave bob removed to all but bob", "",
+		},
 	} {
 		f.run(tt.name, func(f *fixture) {
 			room := f.newRoom()
@@ -288,6 +292,10 @@ func testFence(f *fixture) {
 			return w
 		}},
 		{"without a connection", hearth.ReasonNotMember, func(w store.Writer) store.Writer { w.Conn = ""; return w }},
+		{"of a server with a replaced connection", hearth.ReasonNotMember, func(w store.Writer) store.Writer {
+			w.Conn, w.User = hearth.NewConnSecret(), ""
+			return w
+		}},
 		{"of another user", hearth.ReasonNotMember, func(w store.Writer) store.Writer { w.User = "mallory"; return w }},
 		{"of another peer", hearth.ReasonNotMember, func(w store.Writer) store.Writer { w.Peer = "bob"; return w }},
 		{"of a peer that isn't there", hearth.ReasonNotMember, func(w store.Writer) store.Writer { w.Peer = "eve"; return w }},
@@ -321,6 +329,11 @@ func testFence(f *fixture) {
 			f.run("is done without naming the session", func(f *fixture) {
 				room, own := open(f)
 				own.Session = ""
+				f.ok(write.call(f, room, own))
+			})
+			f.run("is done by a server that has the peer's connection", func(f *fixture) {
+				room, own := open(f)
+				own.User = ""
 				f.ok(write.call(f, room, own))
 			})
 			if write.server {

@@ -20,22 +20,38 @@ func testBroadcast(f *fixture) {
 		private, roles, sender string
 		hears                  []string // of ann (host), bob (guest), and eve (guest, of another user than bob), by peer and user
 	}{
-		{name: "to all but the sender",
-			told: "msg ann to all but ann", private: "false", sender: sender, hears: []string{"bob", "eve"}},
-		{name: "from a server to all", server: true,
-			told: "msg to all", private: "false", hears: []string{"ann", "bob", "eve"}},
-		{name: "to roles", m: hearth.Message{Roles: []string{"guest", "host"}},
-			told: "msg ann to guest,host but ann", private: "false", roles: `,"roles":["guest","host"]`, sender: sender, hears: []string{"bob", "eve"}},
-		{name: "to a role that the sender alone has", m: hearth.Message{Roles: []string{"host"}},
-			told: "msg ann to host but ann", private: "false", roles: `,"roles":["host"]`, sender: sender},
-		{name: "from a server to a role", m: hearth.Message{Roles: []string{"host"}}, server: true,
-			told: "msg to host", private: "false", roles: `,"roles":["host"]`, hears: []string{"ann"}},
-		{name: "to one peer", m: hearth.Message{Peer: "bob"},
-			told: "msg ann to bob", private: "true", sender: sender, hears: []string{"bob"}},
-		{name: "from a server to one peer", m: hearth.Message{Peer: "bob"}, server: true,
-			told: "msg to bob", private: "true", hears: []string{"bob"}},
-		{name: "to oneself", m: hearth.Message{Peer: "ann"},
-			told: "msg ann to ann", private: "true", sender: sender, hears: []string{"ann"}},
+		{
+			name: "to all but the sender",
+			told: "msg ann to all but ann", private: "false", sender: sender, hears: []string{"bob", "eve"},
+		},
+		{
+			name: "from a server to all", server: true,
+			told: "msg to all", private: "false", hears: []string{"ann", "bob", "eve"},
+		},
+		{
+			name: "to roles", m: hearth.Message{Roles: []string{"guest", "host"}},
+			told: "msg ann to guest,host but ann", private: "false", roles: `,"roles":["guest","host"]`, sender: sender, hears: []string{"bob", "eve"},
+		},
+		{
+			name: "to a role that the sender alone has", m: hearth.Message{Roles: []string{"host"}},
+			told: "msg ann to host but ann", private: "false", roles: `,"roles":["host"]`, sender: sender,
+		},
+		{
+			name: "from a server to a role", m: hearth.Message{Roles: []string{"host"}}, server: true,
+			told: "msg to host", private: "false", roles: `,"roles":["host"]`, hears: []string{"ann"},
+		},
+		{
+			name: "to one peer", m: hearth.Message{Peer: "bob"},
+			told: "msg ann to bob", private: "true", sender: sender, hears: []string{"bob"},
+		},
+		{
+			name: "from a server to one peer", m: hearth.Message{Peer: "bob"}, server: true,
+			told: "msg to bob", private: "true", hears: []string{"bob"},
+		},
+		{
+			name: "to oneself", m: hearth.Message{Peer: "ann"},
+			told: "msg ann to ann", private: "true", sender: sender, hears: []string{"ann"},
+		},
 	} {
 		f.run(tt.name, func(f *fixture) {
 			room := f.newRoom()
@@ -143,8 +159,17 @@ func testLog(f *fixture) {
 			limit int
 			want  []uint64
 		}{
-			{0, 100, seqs(1, 10)}, {0, 10, seqs(1, 10)}, {0, 3, seqs(1, 3)}, {4, 3, seqs(5, 7)}, {8, 3, seqs(9, 10)},
-			{9, 1, seqs(10, 10)}, {10, 3, nil}, {11, 3, nil}, {1 << 40, 3, nil}, {0, 0, nil}, {5, 0, nil},
+			{0, 100, seqs(1, 10)},
+			{0, 10, seqs(1, 10)},
+			{0, 3, seqs(1, 3)},
+			{4, 3, seqs(5, 7)},
+			{8, 3, seqs(9, 10)},
+			{9, 1, seqs(10, 10)},
+			{10, 3, nil},
+			{11, 3, nil},
+			{1 << 40, 3, nil},
+			{0, 0, nil},
+			{5, 0, nil},
 		} {
 			got, oldest := read(f, room, tt.after, tt.limit)
 			f.equal("after "+strconv.FormatUint(tt.after, 10), got, tt.want)

@@ -47,16 +47,17 @@ func remembered() map[string]func(f *fixture, room string, w store.Writer) (any,
 
 func testOpID(f *fixture) {
 	// open makes a room in which each of these writes would change something.
-	open := func(f *fixture) (room string, ann, bob member) {
+	open := func(f *fixture) (room string, ann member) {
 		room = f.newRoom()
-		ann, bob = f.join(room, "ann"), f.join(room, "bob", inGroups("blue"))
+		ann = f.join(room, "ann")
+		f.join(room, "bob", inGroups("blue"))
 		f.restore(room, ann)
-		return room, ann, bob
+		return room, ann
 	}
 	for name, write := range remembered() {
 		f.run(name, func(f *fixture) {
 			f.run("a repeat does nothing and gets the first result", func(f *fixture) {
-				room, ann, _ := open(f)
+				room, ann := open(f)
 				w := with(ann.Writer, `op "1"`)
 				first, err := write(f, room, w)
 				f.ok(err)
@@ -69,12 +70,13 @@ func testOpID(f *fixture) {
 				}
 			})
 			f.run("a repeat does nothing even when others have written since", func(f *fixture) {
-				room, ann, bob := open(f)
+				room, ann := open(f)
+				eve := f.join(room, "eve")
 				w := with(ann.Writer, "1")
 				first, err := write(f, room, w)
 				f.ok(err)
-				f.set(bob, "k", "9")
-				f.restore(room, bob)
+				f.set(eve, "k", "9")
+				f.restore(room, eve)
 				f.unchanged(room, func() error {
 					again, err := write(f, room, w)
 					if name != "update peer" { // whose result is the peer as it is
@@ -84,7 +86,7 @@ func testOpID(f *fixture) {
 				})
 			})
 			f.run("of many at the same time one is done", func(f *fixture) {
-				room, ann, _ := open(f)
+				room, ann := open(f)
 				watch := f.watch(room)
 				w := with(ann.Writer, "1")
 				var mu sync.Mutex
@@ -106,7 +108,7 @@ func testOpID(f *fixture) {
 				}
 			})
 			f.run("without an op_id each is done", func(f *fixture) {
-				room, ann, _ := open(f)
+				room, ann := open(f)
 				watch := f.watch(room)
 				for range 2 {
 					_, err := write(f, room, ann.Writer)
@@ -121,10 +123,11 @@ func testOpID(f *fixture) {
 				f.equal("remembered", len(s["oa"])+len(s["ob"]), 0)
 			})
 			f.run("the same op_id of another is another's", func(f *fixture) {
-				room, ann, bob := open(f)
+				room, ann := open(f)
+				eve := f.join(room, "eve")
 				watch := f.watch(room)
 				for _, w := range []store.Writer{
-					with(ann.Writer, "1"), with(bob.Writer, "1"), with(store.Writer{Key: "key-1"}, "1"),
+					with(ann.Writer, "1"), with(eve.Writer, "1"), with(store.Writer{Key: "key-1"}, "1"),
 					with(store.Writer{Key: "key-2"}, "1"), with(ann.Writer, "2"), with(store.Writer{Key: "ann"}, "1"),
 				} {
 					f.restore(room, ann)
@@ -137,7 +140,7 @@ func testOpID(f *fixture) {
 				}
 			})
 			f.run("the next session has forgotten it", func(f *fixture) {
-				room, ann, _ := open(f)
+				room, ann := open(f)
 				_, err := write(f, room, with(ann.Writer, "1"))
 				f.ok(err)
 				_, err = f.s.End(f.ctx(), room, store.Writer{}, "")
@@ -153,7 +156,7 @@ func testOpID(f *fixture) {
 				}
 			})
 			f.run("a repeat has to pass the fence as well", func(f *fixture) {
-				room, ann, _ := open(f)
+				room, ann := open(f)
 				_, err := write(f, room, with(ann.Writer, "1"))
 				f.ok(err)
 				f.join(room, "ann")
@@ -163,7 +166,7 @@ func testOpID(f *fixture) {
 	}
 
 	f.run("the same op_id of another verb is another's", func(f *fixture) {
-		room, ann, _ := open(f)
+		room, ann := open(f)
 		watch := f.watch(room)
 		for name, write := range remembered() {
 			f.restore(room, ann)
@@ -176,8 +179,19 @@ func testOpID(f *fixture) {
 		}
 	})
 
+	f.run("a repeat with another value gets the first", func(f *fixture) {
+		room, ann := open(f)
+		first, err := f.s.Set(f.ctx(), room, with(ann.Writer, "1"), "k", []byte("1"), nil)
+		f.ok(err)
+		f.unchanged(room, func() error {
+			again, err := f.s.Set(f.ctx(), room, with(ann.Writer, "1"), "k", []byte("2"), nil)
+			f.equal("result", again, first)
+			return err
+		})
+	})
+
 	f.run("what was refused is not remembered", func(f *fixture) {
-		room, ann, _ := open(f)
+		room, ann := open(f)
 		set := func(expect uint64) error {
 			_, err := f.s.Set(f.ctx(), room, with(ann.Writer, "1"), "new", []byte("1"), &expect)
 			return err
@@ -188,7 +202,7 @@ func testOpID(f *fixture) {
 	})
 
 	f.run("what changed nothing is remembered too", func(f *fixture) {
-		room, ann, _ := open(f)
+		room, ann := open(f)
 		del := func() (store.Changed, error) { return f.s.Delete(f.ctx(), room, with(ann.Writer, "1"), "new", nil) }
 		first, err := del()
 		f.ok(err)
@@ -264,7 +278,7 @@ func testOpMemory(f *fixture) {
 
 	f.run("an op_id is remembered for five minutes at least, and not for ever", func(f *fixture) {
 		// Wherever in the turn of five minutes it was taken, and however often the memory turned since.
-		for _, first := range []time.Duration{0, time.Second, 4*time.Minute + 59*time.Second} {
+		for _, first := range []time.Duration{0, time.Second, 74 * time.Second, 149 * time.Second, 224 * time.Second, 299 * time.Second} {
 			for _, step := range []time.Duration{299_990 * time.Millisecond, 100 * time.Second, 33 * time.Second} {
 				f.run(first.String()+" and then every "+step.String(), func(f *fixture) {
 					room := f.newRoom()

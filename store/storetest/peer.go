@@ -29,9 +29,9 @@ func testPeer(f *fixture) {
 		{"one same, one new", text("Bob"), text("e"), hearth.Peer{Name: "Bob", Data: "e"}, true, `"e"`},
 	} {
 		for by, writer := range map[string]func(ann, bob member) store.Writer{
-			"itself":    func(_, bob member) store.Writer { return bob.Writer },
-			"another":   func(ann, _ member) store.Writer { return ann.Writer },
-			"a server ": func(_, _ member) store.Writer { return store.Writer{} },
+			"itself":   func(_, bob member) store.Writer { return bob.Writer },
+			"another":  func(ann, _ member) store.Writer { return ann.Writer },
+			"a server": func(_, _ member) store.Writer { return store.Writer{} },
 		} {
 			f.run(tt.name+", by "+by, func(f *fixture) {
 				room := f.newRoom()

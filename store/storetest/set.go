@@ -111,7 +111,7 @@ func testSet(f *fixture) {
 		v := f.set(ann, "k", "0")
 		var won atomic.Int64
 		f.together(20, func(i int) {
-			_, err := f.s.Set(f.ctx(), room, ann.Writer, "k", []byte(strconv.Itoa(i)), version(v))
+			_, err := f.s.Set(f.ctx(), room, ann.Writer, "k", []byte(strconv.Itoa(i)), &v)
 			switch hearth.ReasonOf(err) {
 			case "":
 				won.Add(1)

@@ -23,8 +23,13 @@ type state map[string]map[string]string
 
 // kinds are the keys of one room, by the part of their names before the room's, and after it.
 var kinds = []struct{ name, before, after string }{
-	{"s", "s:", ""}, {"c", "c:", ""}, {"p", "p:", ""}, {"m", "m:", ""}, {"l", "l:", ""},
-	{"oa", "o:", "/a"}, {"ob", "o:", "/b"},
+	{"s", "s:", ""},
+	{"c", "c:", ""},
+	{"p", "p:", ""},
+	{"m", "m:", ""},
+	{"l", "l:", ""},
+	{"oa", "o:", "/a"},
+	{"ob", "o:", "/b"},
 }
 
 // tag is what the names of all keys of the room's partition begin with.

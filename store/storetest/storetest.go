@@ -100,7 +100,7 @@ func (f *fixture) limited(l hearth.Limits) *fixture {
 // run is T.Run with the fixture.
 func (f *fixture) run(name string, test func(f *fixture)) {
 	f.Helper()
-	f.T.Run(name, func(t *testing.T) {
+	f.Run(name, func(t *testing.T) {
 		c := *f
 		c.T = t
 		test(&c)
@@ -226,9 +226,6 @@ func with(w store.Writer, op string) store.Writer {
 	w.Op = op
 	return w
 }
-
-// version points to an expected change_version.
-func version(v uint64) *uint64 { return &v }
 
 // until calls met until it holds, for what comes in time on a server whose clock can't be moved.
 func (f *fixture) until(what string, met func() bool) {

@@ -172,7 +172,7 @@ func parse(f *fixture, text string) *hearth.Event {
 }
 
 func header(e *hearth.Event) string {
-	return e.Cursor.String() + " after " + e.Prev + ": " + summary(e)
+	return e.String() + " after " + e.Prev + ": " + summary(e)
 }
 
 // summary tells an event in a few words: its kind, who it is about, and whom it is for.
