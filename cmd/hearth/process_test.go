@@ -31,15 +31,29 @@ const (
 	patience = 30 * time.Second
 )
 
-func TestMain(m *testing.M) { redistest.Main(m) }
+func TestMain(m *testing.M) { redistest.Main(builder{m}) }
+
+// builder removes what the tests have built.
+type builder struct{ *testing.M }
+
+func (b builder) Run() int {
+	code := b.M.Run()
+	if built != "" {
+		_ = os.RemoveAll(built)
+	}
+	return code
+}
+
+// built is the folder of the binary.
+var built string
 
 // binary builds the product once for all tests.
 var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "hearth-test")
-	if err != nil {
+	var err error
+	if built, err = os.MkdirTemp("", "hearth-test"); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "hearth")
+	path := filepath.Join(built, "hearth")
 	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
 	if err != nil {
 		return "", errors.New(string(out))
