@@ -179,11 +179,7 @@ func parseETag(s string) (session string, version uint64, ok bool) {
 // compare holds an If-Match of any form against the entry as it is: what doesn't match is a version_conflict.
 func (s *Server) compare(ctx context.Context, k *node.Caller, name, match string) (session string, version uint64, err error) {
 	ses, e, err := s.node.Get(ctx, k, name)
-	switch hearth.ReasonOf(err) {
-	case "":
-	case hearth.ReasonNoSession: // what is told of a write
-		return "", 0, err
-	default:
+	if err != nil {
 		return "", 0, err
 	}
 	if e.ChangeVersion > 0 {

@@ -56,11 +56,10 @@ type Member struct {
 	sink      Sink
 	sub       *pubsub.Subscription
 
-	mu     sync.Mutex
-	role   string // at the seq that was delivered last
-	groups []string
-	watch  hearth.Patterns
-	over   bool // left, or told why not: nothing is delivered any more
+	mu    sync.Mutex
+	role  string // at the seq that was delivered last
+	watch hearth.Patterns
+	over  bool // left, or told why not: nothing is delivered any more
 	// holds: calls that may end the membership and have not been answered yet. What ends it meanwhile waits in ending, so
 	// that nothing overtakes the reply.
 	holds  int
@@ -282,7 +281,7 @@ func (m *Member) Deliver(msg *pubsub.Message) {
 func (m *Member) aboutMe(c *change) bool {
 	switch c.Kind {
 	case hearth.KindJoin, hearth.KindUpdate:
-		m.role, m.groups = c.Role, c.Groups
+		m.role = c.Role
 	case hearth.KindConn:
 		if c.Conn == m.conn.Secret {
 			m.finish(c, CloseReplaced, "a newer connection of this peer")
