@@ -3,6 +3,7 @@ package hearth
 import (
 	"encoding/json"
 	"strconv"
+	"time"
 )
 
 // Entry is one key of a session's metadata.
@@ -12,7 +13,33 @@ type Entry struct {
 	ChangeVersion uint64          // the seq that last changed the key; 0: never in this session, or absent
 	UpdatedBy     string          // peer_id of the writer; "" if a management token wrote
 	UpdatedAt     int64           // epoch milliseconds
+	ExpiresAt     int64           // epoch milliseconds; 0: it stays until it is removed
+	Owner         string          // peer_id of the peer it goes with; "" if it goes with none
 	Deleted       bool            // this is the change that removed the key
+	Reason        DeleteReason    // why, if nobody removed it
+}
+
+// DeleteReason says how an entry went that nobody removed.
+type DeleteReason string
+
+// Reasons of a deletion.
+const (
+	Expired   DeleteReason = "expired"    // its ttl_ms was over
+	OwnerLeft DeleteReason = "owner_left" // the peer it went with left
+)
+
+// Life is how long an entry that is written stays, beside being removed. The zero value is: until the session ends.
+type Life struct {
+	TTL   time.Duration // from now on, in whole milliseconds; 0: no limit
+	Owned bool          // it goes with the peer that writes it
+}
+
+// Check returns an error if nothing can be written with that life.
+func (l Life) Check() error {
+	if l.TTL != 0 && (l.TTL < time.Millisecond || l.TTL > MaxTTL) {
+		return BadParams("ttl_ms must be 1–%d", MaxTTL.Milliseconds())
+	}
+	return nil
 }
 
 // AppendJSON appends the entry as clients see it.
@@ -27,12 +54,21 @@ func (e *Entry) AppendJSON(dst []byte) []byte {
 	if e.Deleted {
 		dst = append(dst, `,"deleted":true`...)
 	}
+	if e.Reason != "" {
+		dst = append(append(append(dst, `,"reason":"`...), e.Reason...), '"')
+	}
 	dst = strconv.AppendUint(append(dst, `,"change_version":`...), e.ChangeVersion, 10)
 	if e.UpdatedBy != "" {
 		dst = append(append(append(dst, `,"updated_by":"`...), e.UpdatedBy...), '"')
 	}
 	if e.UpdatedAt != 0 {
 		dst = strconv.AppendInt(append(dst, `,"updated_at":`...), e.UpdatedAt, 10)
+	}
+	if e.ExpiresAt != 0 {
+		dst = strconv.AppendInt(append(dst, `,"expires_at":`...), e.ExpiresAt, 10)
+	}
+	if e.Owner != "" {
+		dst = append(append(append(dst, `,"owner":"`...), e.Owner...), '"')
 	}
 	return append(dst, '}')
 }
@@ -57,6 +93,7 @@ type Op struct {
 	Key       string
 	Data      json.RawMessage // of a set; compact
 	By        json.Number     // of an increment
+	Life      Life            // of a set; an increment keeps the life that the entry has, unless it names one
 	IfVersion *uint64         // the key has to be at this change_version; 0: absent
 }
 
@@ -64,6 +101,12 @@ type Op struct {
 func (o *Op) Check(l Limits) error {
 	if err := CheckKey(o.Key); err != nil {
 		return err
+	}
+	if err := o.Life.Check(); err != nil {
+		return err
+	}
+	if o.Life != (Life{}) && o.Kind != OpSet && o.Kind != OpIncrement {
+		return BadParams("ttl_ms and owned belong to set and increment")
 	}
 	switch o.Kind {
 	case OpSet:

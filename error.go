@@ -22,6 +22,9 @@ const (
 	ReasonNoSession       Reason = "no_session"       // the room has no live session
 	ReasonNotMember       Reason = "not_member"       // the caller is no member, or its connection was replaced
 	ReasonPeerExists      Reason = "peer_exists"      // the peer_id is held by another user
+	ReasonLockHeld        Reason = "lock_held"        // somebody else holds the lock; Error.Lock tells who
+	ReasonLockLost        Reason = "lock_lost"        // the holding that the call names is over; Error.Lock is the current one
+	ReasonRoomClosed      Reason = "room_closed"      // the room takes no new peers
 	ReasonSessionEnded    Reason = "session_ended"    // the session that the call belongs to is over
 	ReasonVersionConflict Reason = "version_conflict" // the entry is not at the expected version; Error.Current tells
 	ReasonTooLarge        Reason = "too_large"        // a size limit
@@ -37,6 +40,7 @@ type Error struct {
 	Reason     Reason
 	Detail     string
 	Current    *Entry        // with ReasonVersionConflict: the entry as it is
+	Lock       *Lock         // with ReasonLockHeld and ReasonLockLost: the lock as it is; nil if nobody holds it
 	RetryAfter time.Duration // with ReasonUnavailable: when a repeat may succeed
 	Cause      error
 }

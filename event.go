@@ -17,6 +17,8 @@ const (
 	KindUpdate Kind = "update" // a peer's name, data, role or groups
 	KindMeta   Kind = "meta"
 	KindMsg    Kind = "msg"
+	KindLock   Kind = "lock"
+	KindAsk    Kind = "ask"  // a peer is asked to take another role
 	KindConn   Kind = "conn" // a newer connection took the peer over and Conn was replaced; for nodes, no client sees it
 	KindEnd    Kind = "end"
 )
@@ -34,6 +36,10 @@ func (k Kind) Method() string {
 		return "on-metadata-change"
 	case KindMsg:
 		return "on-broadcast"
+	case KindLock:
+		return "on-lock-change"
+	case KindAsk:
+		return "on-role-change-request"
 	case KindEnd:
 		return "on-session-end"
 	}
@@ -52,8 +58,9 @@ func (k Kind) Method() string {
 // names) or r<role>,<role> (all of those roles but Peer).
 //
 // Extra is "<role> <group>,<group>" for join, update and conn (- for no group); "<reason> <by> <text>" for leave, where
-// text is a JSON string; the user as a JSON string for a private message; "<reason> <by>" then text for end; and for meta a
-// count followed by as many lines "<length> <key>", which cut the body, a list of entries, without parsing it.
+// text is a JSON string; the user as a JSON string for a private message and for ask; "<reason> <by>" then text for end;
+// "<name> <state> <token> <expires_at>" for lock; and for meta a count followed by as many lines "<length> <key>", which cut
+// the body, a list of entries, without parsing it.
 type Event struct {
 	Cursor          // its seq, its nonce, its session's epoch
 	Prev     string // nonce of the change before it; "" for the first
@@ -65,11 +72,30 @@ type Event struct {
 	Role     string   // KindJoin, KindUpdate, KindConn: the peer's role from here on
 	Groups   []string // and its groups
 	Leave    LeaveReason
-	By       string    // KindLeave, KindEnd: peer_id of who removed it or ended the session; "" for a server
-	Text     string    // the free text they gave, as a JSON string
+	By       string // KindLeave, KindEnd: peer_id of who removed it or ended the session; "" for a server
+	Text     string // the free text they gave, as a JSON string
+	Lock     *LockChange
 	Entries  []Segment // KindMeta: the entries in Body
 	Body     string
 }
+
+// LockChange is what an event of KindLock tells; the holder is the event's Peer.
+type LockChange struct {
+	Name      string
+	State     LockState
+	Token     uint64
+	ExpiresAt int64 // epoch milliseconds
+}
+
+// LockState is what became of a lock.
+type LockState string
+
+// States of a lock.
+const (
+	LockAcquired LockState = "acquired"
+	LockReleased LockState = "released" // by the holder, or with its leave
+	LockExpired  LockState = "expired"  // it was not renewed
+)
 
 // Segment is one entry of a metadata change: its key and its JSON text.
 type Segment struct {
@@ -171,6 +197,17 @@ func (e *Event) parseExtra(extra string) error {
 			return errEvent
 		}
 		e.Leave, e.By, e.Text = LeaveReason(f[0]), dash(f[1]), f[2]
+	case KindLock:
+		f := strings.Split(extra, " ")
+		if len(f) != 4 {
+			return errEvent
+		}
+		token, err := strconv.ParseUint(f[2], 10, 64)
+		expires, err2 := strconv.ParseInt(f[3], 10, 64)
+		if err != nil || err2 != nil {
+			return errEvent
+		}
+		e.Lock = &LockChange{Name: f[0], State: LockState(f[1]), Token: token, ExpiresAt: expires}
 	case KindMeta:
 		n, err := strconv.Atoi(extra)
 		if err != nil {

@@ -16,6 +16,9 @@ type Limits struct {
 	LogEvents int           // how many events a session's log keeps; 1000
 	LogBytes  int           // and how many bytes; 1 MiB
 	LogAge    time.Duration // and for how long; 10 minutes
+
+	Retention time.Duration // how long the summary of an ended session is kept; 24 hours
+	LargeRoom int           // with more peers than that, joins and leaves are told only to who asked; 500
 }
 
 // WithDefaults returns l with every zero field at its default.
@@ -37,6 +40,10 @@ func (l Limits) WithDefaults() Limits {
 	if l.LogAge == 0 {
 		l.LogAge = 10 * time.Minute
 	}
+	if l.Retention == 0 {
+		l.Retention = 24 * time.Hour
+	}
+	def(&l.LargeRoom, 500)
 	return l
 }
 
@@ -54,4 +61,13 @@ const (
 	MinLease     = 5 * time.Second // of a peer that joined over HTTP
 	MaxLease     = time.Hour
 	DefaultLease = time.Minute
+
+	MaxTTL = 30 * 24 * time.Hour // of a metadata entry
+
+	MinLockTTL     = time.Second
+	MaxLockTTL     = time.Hour
+	MaxLockWait    = time.Minute
+	MaxLocks       = 1000 // locks held in one session
+	MaxLockWaiters = 1000 // of one lock
+	MaxLockKeys    = 32   // patterns that one lock binds
 )

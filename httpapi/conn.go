@@ -35,6 +35,7 @@ type conn struct {
 	wanted string          // the peer_id asked for in the query
 	ctx    context.Context //nolint:containedctx // the connection's own life, ended by its reader
 	cancel context.CancelFunc
+	calls  sync.WaitGroup // whose answers come later
 
 	// The reader's own; shutdown looks at member only once the reader has ended.
 	member *node.Member
@@ -61,6 +62,8 @@ func (c *conn) serve() {
 	if code != 0 {
 		c.Close(code, reason)
 	}
+	c.cancel()
+	c.calls.Wait()
 	if c.member != nil { // before the other side has time to answer the close
 		c.member.Drop(hearth.TimedOut)
 	}

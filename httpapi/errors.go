@@ -29,7 +29,10 @@ var statuses = map[hearth.Reason]status{
 	hearth.ReasonNoSession:       {http.StatusNotFound, 404}, // of a write: 409, see codes
 	hearth.ReasonNotMember:       {http.StatusConflict, 409},
 	hearth.ReasonPeerExists:      {http.StatusConflict, 409},
+	hearth.ReasonLockHeld:        {http.StatusConflict, 409},
+	hearth.ReasonLockLost:        {http.StatusConflict, 409},
 	hearth.ReasonSessionEnded:    {http.StatusGone, 410},
+	hearth.ReasonRoomClosed:      {http.StatusGone, 410},
 	hearth.ReasonVersionConflict: {http.StatusPreconditionFailed, 412},
 	hearth.ReasonTooLarge:        {http.StatusRequestEntityTooLarge, 413},
 	hearth.ReasonTooMany:         {http.StatusRequestEntityTooLarge, 413},
@@ -54,6 +57,9 @@ func codes(e *hearth.Error, write bool) status {
 func extras(dst []byte, e *hearth.Error) []byte {
 	if e.Current != nil {
 		dst = e.Current.AppendJSON(append(dst, `,"current":`...))
+	}
+	if e.Lock != nil {
+		dst = e.Lock.AppendJSON(append(dst, `,"lock":`...))
 	}
 	if e.RetryAfter > 0 {
 		dst = strconv.AppendInt(append(dst, `,"retry_after_ms":`...), e.RetryAfter.Milliseconds(), 10)

@@ -40,7 +40,7 @@ func (s *Server) patchEntries(c echo.Context) error {
 	if err := body(c, &q); err != nil {
 		return err
 	}
-	ops, err := q.ops()
+	ops, err := q.ops(k)
 	if err != nil {
 		return err
 	}
@@ -61,8 +61,33 @@ func onEntry(c echo.Context) (*node.Caller, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
+	if k.Lock, err = queryHolding(c); err != nil {
+		return nil, "", err
+	}
 	name, err := key(c)
 	return k, name, err
+}
+
+// queryHolding returns the holding of a lock that a write belongs to.
+func queryHolding(c echo.Context) (hearth.Holding, error) {
+	h := hearth.Holding{Name: c.QueryParam("lock")}
+	if h.Name == "" {
+		return h, nil
+	}
+	var err error
+	if h.Token, err = lockToken(c.QueryParam("lock_token")); err != nil {
+		return h, err
+	}
+	return h, h.Check()
+}
+
+// lockToken reads the token of a holding from a query.
+func lockToken(s string) (uint64, error) {
+	token, err := strconv.ParseUint(s, 10, 53)
+	if err != nil {
+		return 0, hearth.BadParams("the lock's token must be the number that its acquisition returned")
+	}
+	return token, nil
 }
 
 func (s *Server) getEntry(c echo.Context) error {
@@ -100,16 +125,37 @@ func (s *Server) putEntry(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.QueryParam("ttl_ms") != "" {
-		return hearth.BadParams("ttl_ms is not supported by this version")
+	life, err := queryLife(c)
+	if err != nil {
+		return err
 	}
 	value, err := io.ReadAll(c.Request().Body)
 	if err != nil {
 		return readFailure(err)
 	}
 	return s.writeEntry(c, k, name, func(ctx context.Context, expect *uint64) (node.Changed, error) {
-		return s.node.Set(ctx, k, name, value, expect)
+		return s.node.Set(ctx, k, name, value, expect, life)
 	})
+}
+
+// queryLife returns how long what is written stays: the body is the value, so the query says it.
+func queryLife(c echo.Context) (hearth.Life, error) {
+	var p lifeParams
+	if v := c.QueryParam("ttl_ms"); v != "" {
+		ms, err := strconv.ParseInt(v, 10, 64)
+		if err != nil {
+			ms = 0 // which is refused
+		}
+		p.TTL = &ms
+	}
+	switch v := c.QueryParam("owned"); v {
+	case "", "false":
+	case "true":
+		p.Owned = true
+	default:
+		return hearth.Life{}, hearth.BadParams("owned must be true or false")
+	}
+	return p.life()
 }
 
 func (s *Server) deleteEntry(c echo.Context) error {

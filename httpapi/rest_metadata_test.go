@@ -49,7 +49,9 @@ func TestEntries(t *testing.T) {
 				t.Errorf("body %q: %d %s", body, a.status, a.body)
 			}
 		}
-		c.do("PUT", meta+"/k?ttl_ms=1000", s, `1`).problem(400, "bad_params")
+		for _, q := range []string{"ttl_ms=0", "ttl_ms=-1", "ttl_ms=x", "ttl_ms=2592000001", "owned=true", "owned=1", "lock=l", "lock=l&lock_token=x"} {
+			c.do("PUT", meta+"/k?"+q, s, `1`).problem(400, "bad_params")
+		}
 		c.do("PUT", meta+"/k", s, `"`+strings.Repeat("x", 64<<10)+`"`).problem(413, "too_large")
 		c.do("PUT", meta+"/k", s, `"`+strings.Repeat("x", 300<<10)+`"`).problem(413, "too_large")
 		c.do("PATCH", meta, s, `{"x":"`+strings.Repeat("x", 300<<10)+`"}`).problem(413, "too_large")

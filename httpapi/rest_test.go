@@ -203,7 +203,7 @@ func TestWhoMayCall(t *testing.T) {
 		"room too long":                  {c.server(), "GET", tree + "/" + strings.Repeat("x", 129), "", 400, "bad_params"},
 		"bad escape in a name":           {c.server(), "GET", tree + "/%2F", "", 400, "bad_params"},
 		"no such route":                  {"", "GET", "/nope", "", 404, "not_found"},
-		"no such route in the tree":      {c.server(), "GET", tree + "/r/locks", "", 404, "not_found"},
+		"no such route in the tree":      {c.server(), "GET", tree + "/r/nothing", "", 404, "not_found"},
 		"no such method":                 {c.server(), "DELETE", tree + "/r", "", 404, "not_found"},
 		"a room is not put":              {c.server(), "PUT", tree + "/r", "{}", 404, "not_found"},
 		"no such method, outside":        {"", "POST", "/healthz", "", 405, "no_such_method"},

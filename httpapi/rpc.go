@@ -31,13 +31,17 @@ type call struct {
 	held int
 	// leave makes the connection end with the reply.
 	leave bool
+	// alone: it is no part of a batch, so its answer may come later.
+	alone bool
+	// later is the rest of a call that waits for something; its reply overtakes none and is overtaken by many.
+	later func() ([]byte, error)
 }
 
 // handle runs one message, a request or a batch, and queues its reply; it reports whether the connection ends with it.
 func (c *conn) handle(text []byte) (leave bool) {
 	text = bytes.TrimLeft(text, " \t\r\n")
 	if len(text) == 0 || text[0] != '[' {
-		k := &call{conn: c}
+		k := &call{conn: c, alone: true}
 		frame, replied := k.run(textFrame(), text)
 		if replied {
 			c.Snapshot(finishFrame(frame))
@@ -114,6 +118,32 @@ func (k *call) run(dst []byte, text []byte) (frame []byte, replied bool) {
 	k.method, k.params = q.Method, q.Params
 	began := time.Now()
 	result, failed := k.dispatch()
+	if k.later != nil {
+		k.conn.calls.Go(func() { k.finishLater(id, began) })
+		return dst, false
+	}
+	return k.reply(dst, id, began, result, failed)
+}
+
+// answerLater makes a call's answer come when rest returns. The connection waits for that before it ends; rest ends with
+// the connection's context at the latest.
+func (k *call) answerLater(rest func() ([]byte, error)) error {
+	if !k.alone {
+		return hearth.BadParams("wait_ms is not for batches: send the request by itself")
+	}
+	k.later = rest
+	return nil
+}
+
+func (k *call) finishLater(id json.RawMessage, began time.Time) {
+	result, failed := k.later()
+	if frame, replied := k.reply(textFrame(), id, began, result, failed); replied {
+		k.conn.Snapshot(finishFrame(frame))
+	}
+}
+
+// reply appends a call's reply to dst; replied is false for a notification.
+func (k *call) reply(dst []byte, id json.RawMessage, began time.Time, result []byte, failed error) (frame []byte, replied bool) {
 	k.conn.srv.metrics.rpc(k.method, failed, time.Since(began))
 	if id == nil {
 		return dst, false

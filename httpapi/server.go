@@ -117,6 +117,9 @@ func (s *Server) routes() {
 		v1.DELETE(path, s.deleteEntry)
 	}
 	v1.POST("/rooms/:room/messages", s.postMessage)
+	v1.GET("/rooms/:room/locks", s.listLocks)
+	v1.POST("/rooms/:room/locks/:name", s.postLock)
+	v1.DELETE("/rooms/:room/locks/:name", s.deleteLock)
 }
 
 // common sets what every response has.

@@ -3,25 +3,51 @@ package httpapi
 import (
 	"encoding/json"
 	"strconv"
+	"time"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/node"
 )
 
-// laterMetadata are the parameters of a metadata write that this version refuses.
-type laterMetadata struct {
-	TTL   json.RawMessage `json:"ttl_ms"`
-	Owned json.RawMessage `json:"owned"`
-	Lock  json.RawMessage `json:"lock"`
+// lifeParams is how long what is written stays.
+type lifeParams struct {
+	TTL   *int64 `json:"ttl_ms"`
+	Owned bool   `json:"owned"`
 }
 
-func (l *laterMetadata) check() error {
-	if err := notYet("ttl_ms", l.TTL); err != nil {
-		return err
+func (p *lifeParams) life() (hearth.Life, error) {
+	ttl, err := ttlMillis(p.TTL)
+	return hearth.Life{TTL: ttl, Owned: p.Owned}, err
+}
+
+// ttlMillis makes a duration of a ttl_ms that is not left out; how long it may be is for the verb to say.
+func ttlMillis(ms *int64) (time.Duration, error) {
+	if ms == nil {
+		return 0, nil
 	}
-	if err := notYet("owned", l.Owned); err != nil {
-		return err
+	if *ms < 1 || *ms > hearth.MaxTTL.Milliseconds() {
+		return 0, hearth.BadParams("ttl_ms must be 1–%d", hearth.MaxTTL.Milliseconds())
 	}
-	return notYet("lock", l.Lock)
+	return time.Duration(*ms) * time.Millisecond, nil
+}
+
+// lockParam names the holding that a write belongs to.
+type lockParam struct {
+	Lock *struct {
+		Name  string `json:"name"`
+		Token uint64 `json:"token"`
+	} `json:"lock"`
+}
+
+func (p *lockParam) holding() (hearth.Holding, error) {
+	if p.Lock == nil {
+		return hearth.Holding{}, nil
+	}
+	h := hearth.Holding{Name: p.Lock.Name, Token: p.Lock.Token}
+	if h == (hearth.Holding{}) {
+		return h, hearth.BadParams("lock needs the name and the token that lock-acquire returned")
+	}
+	return h, h.Check()
 }
 
 func keyOr(key *string) string {
@@ -34,7 +60,8 @@ func keyOr(key *string) string {
 func setMetadata(k *call) ([]byte, error) {
 	var q struct {
 		opID
-		laterMetadata
+		lifeParams
+		lockParam
 		Key       *string         `json:"key"`
 		Data      json.RawMessage `json:"data"`
 		IfVersion *uint64         `json:"if_change_version"`
@@ -42,18 +69,25 @@ func setMetadata(k *call) ([]byte, error) {
 	if err := k.bind(&q); err != nil {
 		return nil, err
 	}
-	if err := q.check(); err != nil {
+	life, err := q.life()
+	if err != nil {
 		return nil, err
 	}
 	n, caller := k.conn.srv.node, k.conn.member.Caller(q.OpID)
+	if caller.Lock, err = q.holding(); err != nil {
+		return nil, err
+	}
 	if hearth.IsNull(q.Data) {
+		if life != (hearth.Life{}) {
+			return nil, hearth.BadParams("data is missing: ttl_ms and owned belong to a value")
+		}
 		c, err := n.Delete(k.conn.ctx, caller, keyOr(q.Key), q.IfVersion)
 		if err != nil {
 			return nil, err
 		}
 		return c.Entries[0].AppendJSON(nil), nil
 	}
-	c, err := n.Set(k.conn.ctx, caller, keyOr(q.Key), q.Data, q.IfVersion)
+	c, err := n.Set(k.conn.ctx, caller, keyOr(q.Key), q.Data, q.IfVersion, life)
 	if err != nil {
 		return nil, err
 	}
@@ -114,9 +148,9 @@ func appendEntries(dst []byte, entries []hearth.Entry) []byte {
 // opsParams is the ops of update-metadata and of PATCH …/metadata.
 type opsParams struct {
 	opID
-	Lock json.RawMessage `json:"lock"`
-	Ops  []struct {
-		laterMetadata
+	lockParam
+	Ops []struct {
+		lifeParams
 		Op        hearth.OpKind   `json:"op"`
 		Key       *string         `json:"key"`
 		Data      json.RawMessage `json:"data"`
@@ -125,18 +159,20 @@ type opsParams struct {
 	} `json:"ops"`
 }
 
-// ops returns what is to be done.
-func (q *opsParams) ops() ([]hearth.Op, error) {
-	if err := notYet("lock", q.Lock); err != nil {
+// ops returns what is to be done, and gives the caller the lock that it belongs to.
+func (q *opsParams) ops(c *node.Caller) ([]hearth.Op, error) {
+	var err error
+	if c.Lock, err = q.holding(); err != nil {
 		return nil, err
 	}
 	out := make([]hearth.Op, len(q.Ops))
 	for i := range q.Ops {
 		o := &q.Ops[i]
-		if err := o.check(); err != nil {
+		life, err := o.life()
+		if err != nil {
 			return nil, err
 		}
-		out[i] = hearth.Op{Kind: o.Op, Key: keyOr(o.Key), Data: o.Data, By: "1", IfVersion: o.IfVersion}
+		out[i] = hearth.Op{Kind: o.Op, Key: keyOr(o.Key), Data: o.Data, By: "1", IfVersion: o.IfVersion, Life: life}
 		if o.By != nil {
 			out[i].By = *o.By
 		}
@@ -149,11 +185,12 @@ func updateMetadata(k *call) ([]byte, error) {
 	if err := k.bind(&q); err != nil {
 		return nil, err
 	}
-	ops, err := q.ops()
+	caller := k.conn.member.Caller(q.OpID)
+	ops, err := q.ops(caller)
 	if err != nil {
 		return nil, err
 	}
-	c, err := k.conn.srv.node.Update(k.conn.ctx, k.conn.member.Caller(q.OpID), ops)
+	c, err := k.conn.srv.node.Update(k.conn.ctx, caller, ops)
 	if err != nil {
 		return nil, err
 	}

@@ -11,10 +11,11 @@ import (
 type Caller struct {
 	Principal *auth.Principal
 	Room      string
-	Session   string        // the session that the call belongs to; "" for whichever is live
-	Conn      hearth.ConnID // fences a peer's writes; zero for a server that acts for itself, or a peer that only reads
-	Role      string        // the peer's role; a member's is the one in the store
-	Op        string        // op_id; "" for none
+	Session   string         // the session that the call belongs to; "" for whichever is live
+	Conn      hearth.ConnID  // fences a peer's writes; zero for a server that acts for itself, or a peer that only reads
+	Role      string         // the peer's role; a member's is the one in the store
+	Op        string         // op_id; "" for none
+	Lock      hearth.Holding // a metadata write is refused unless this is the current holding of the lock; zero for none
 }
 
 // writer returns the fence of a write, after the permission was decided.

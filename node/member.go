@@ -64,6 +64,7 @@ type Member struct {
 	// that nothing overtakes the reply.
 	holds  int
 	ending func()
+	waits  []*wait // for locks
 }
 
 // Peer returns the member's peer_id.
@@ -282,6 +283,8 @@ func (m *Member) aboutMe(c *change) bool {
 	switch c.Kind {
 	case hearth.KindJoin, hearth.KindUpdate:
 		m.role = c.Role
+	case hearth.KindLock:
+		m.given(c)
 	case hearth.KindConn:
 		if c.Conn == m.conn.Secret {
 			m.finish(c, CloseReplaced, "a newer connection of this peer")

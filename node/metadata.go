@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 
@@ -13,27 +14,57 @@ import (
 type Changed = store.Changed
 
 // Set writes one entry. expect, if not nil, is the change_version the entry has to be at (0: absent). Errors:
-// version_conflict with the current entry, too_large, too_many, and those of every write.
-func (n *Node) Set(ctx context.Context, c *Caller, key string, data json.RawMessage, expect *uint64) (Changed, error) {
-	w, err := n.writer(c, auth.Write)
+// version_conflict with the current entry, lock_held and lock_lost with the lock, too_large, too_many, and those of every
+// write.
+func (n *Node) Set(
+	ctx context.Context, c *Caller, key string, data json.RawMessage, expect *uint64, life hearth.Life,
+) (Changed, error) {
+	w, err := n.metadataWriter(c)
 	if err != nil {
 		return Changed{}, err
 	}
-	op := hearth.Op{Kind: hearth.OpSet, Key: key, Data: data, IfVersion: expect}
+	op := hearth.Op{Kind: hearth.OpSet, Key: key, Data: data, IfVersion: expect, Life: life}
 	if op.Data, err = hearth.CompactJSON("data", data); err != nil {
 		return Changed{}, err
 	}
-	if err := op.Check(n.Limits()); err != nil {
+	if err := cmp.Or(op.Check(n.Limits()), ownable(&w, op.Life)); err != nil {
 		return Changed{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
-	return n.store.Set(ctx, c.Room, w, op.Key, op.Data, op.IfVersion)
+	n.expectEnd(c.Room, life)
+	return n.store.Set(ctx, c.Room, w, op.Key, op.Data, op.IfVersion, op.Life)
+}
+
+// metadataWriter is writer for metadata, whose writes may name a lock as well.
+func (n *Node) metadataWriter(c *Caller) (store.Writer, error) {
+	w, err := n.writer(c, auth.Write)
+	if err != nil {
+		return store.Writer{}, err
+	}
+	w.Lock = c.Lock
+	return w, c.Lock.Check()
+}
+
+// ownable returns an error if what is written is to go with a peer and no peer writes it.
+func ownable(w *store.Writer, l hearth.Life) error {
+	if l.Owned && w.Peer == "" {
+		return hearth.BadParams("owned goes with the peer that writes: a server's token is none")
+	}
+	return nil
+}
+
+// expectEnd takes note that an entry of the room will expire. It comes before the call: one whose answer is lost may have
+// written.
+func (n *Node) expectEnd(room string, l hearth.Life) {
+	if l.TTL > 0 {
+		n.sweeper.expect(room, l.TTL)
+	}
 }
 
 // Delete removes one entry; an absent one is no change. Errors: as of Set.
 func (n *Node) Delete(ctx context.Context, c *Caller, key string, expect *uint64) (Changed, error) {
-	w, err := n.writer(c, auth.Write)
+	w, err := n.metadataWriter(c)
 	if err != nil {
 		return Changed{}, err
 	}
@@ -47,7 +78,7 @@ func (n *Node) Delete(ctx context.Context, c *Caller, key string, expect *uint64
 
 // Update does all ops, as one change, or none. Errors: as of Set, of the first op that failed.
 func (n *Node) Update(ctx context.Context, c *Caller, ops []hearth.Op) (Changed, error) {
-	w, err := n.writer(c, auth.Write)
+	w, err := n.metadataWriter(c)
 	if err != nil {
 		return Changed{}, err
 	}
@@ -64,9 +95,10 @@ func (n *Node) Update(ctx context.Context, c *Caller, ops []hearth.Op) (Changed,
 				return Changed{}, err
 			}
 		}
-		if err := o.Check(n.Limits()); err != nil {
+		if err := cmp.Or(o.Check(n.Limits()), ownable(&w, o.Life)); err != nil {
 			return Changed{}, err
 		}
+		n.expectEnd(c.Room, o.Life)
 	}
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()

@@ -27,6 +27,8 @@ var refusals = map[string]hearth.Error{
 	"too_many_ops":     {Reason: hearth.ReasonTooMany, Detail: "the session remembers as many op_ids as it may; try again in five minutes, or without one"},
 	"too_large":        {Reason: hearth.ReasonTooLarge, Detail: "the session is at its limit for the size of all of these"},
 	"not_a_number":     {Reason: hearth.ReasonBadParams, Detail: "the entry holds no number, or would exceed 2^53-1"},
+	"lock_held":        {Reason: hearth.ReasonLockHeld, Detail: "somebody else holds the lock; lock tells who, and until when"},
+	"lock_lost":        {Reason: hearth.ReasonLockLost, Detail: "that holding of the lock is over; acquire it again"},
 	"no_lease":         {Reason: hearth.ReasonBadParams, Detail: "the peer has no lease: a socket keeps it alive"},
 }
 

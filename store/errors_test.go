@@ -36,7 +36,7 @@ func newHouse(t *testing.T, server *redistest.Server) *house {
 	}
 	h.s = s
 	h.ann, h.bob = h.join("ann"), h.join("bob")
-	if _, err := s.Set(t.Context(), room, h.ann, "k", []byte("1"), nil); err != nil {
+	if _, err := s.Set(t.Context(), room, h.ann, "k", []byte("1"), nil, hearth.Life{}); err != nil {
 		t.Fatal(err)
 	}
 	return h
@@ -84,7 +84,7 @@ func (h *house) writes() []call {
 		{"join", func(ctx context.Context) error { _, err := h.tryJoin(ctx, "eve"); return err }},
 		{"takeover", func(ctx context.Context) error { _, err := h.tryJoin(ctx, "bob"); return err }},
 		{"set", func(ctx context.Context) error {
-			_, err := h.s.Set(ctx, room, h.ann, "k", []byte("2"), nil)
+			_, err := h.s.Set(ctx, room, h.ann, "k", []byte("2"), nil, hearth.Life{})
 			return err
 		}},
 		{"update", func(ctx context.Context) error {
@@ -196,7 +196,7 @@ func TestAServerThatIsGoneIsUnavailable(t *testing.T) {
 	h.gives(hearth.ReasonUnavailable, patience,
 		call{"live", func(ctx context.Context) error { _, err := h.s.Live(ctx, "node", time.Minute); return err }},
 		call{"gone", func(ctx context.Context) error { return h.s.Gone(ctx, "node") }},
-		call{"settle", func(ctx context.Context) error { return h.s.Settle(ctx, store.DueItem{Room: room}) }})
+		call{"settle", func(ctx context.Context) error { return h.s.Settle(ctx, store.DueItem{Kind: store.DueLog, Room: room}) }})
 
 	if _, err := store.New(t.Context(), h.client, store.Options{}); err == nil {
 		t.Error("a store without a server")

@@ -66,7 +66,9 @@ func (k keyspace) inPartition(p int, name string) string {
 // rooms is a sorted set of a partition's live rooms with the time at which their sessions started.
 func (k keyspace) rooms(p int) string { return k.inPartition(p, "rooms") }
 
-// due is a sorted set of all that ends by time in a partition: item and deadline. Items are peer/<room>/<peer> and log/<room>.
+// due is a sorted set of all that ends by time in a partition: item and deadline. Items are peer/<room>/<peer> (a lease),
+// time/<room> (the earliest of the room's own deadlines), log/<room> (the oldest change of its log) and empty/<room> (a
+// session that lingers without peers).
 func (k keyspace) due(p int) string { return k.inPartition(p, "due") }
 
 func (k keyspace) partitionOf(room string) int {
@@ -88,8 +90,28 @@ func (k keyspace) room(room string) []string {
 		k.channel(room),
 		k.due(p),
 		k.rooms(p),
+		key("k"), // hash: lock → holding
+		key("q"), // sorted set: <lock>/<ticket> of who waits, in order by name
+		key("z"), // hash: <lock>/<ticket> → what the waiter wants
+		key("w"), // sorted set: what goes with each peer, <peer>/k/<key>, <peer>/l/<lock>, <peer>/q/<lock>/<ticket>
+		key("x"), // sorted set: deadlines of entries and locks, k/<key> and l/<lock>
+		key("v"), // hash: roles asked of peers, a/<peer>, and given to users, u/<user>
+		key("r"), // hash: what outlives a session: shut until, linger, how many peers
+		k.users(p),
+		k.sums(p),
+		k.ended(p),
 	}
 }
+
+// users is a sorted set of who is where in a partition: <user>\n<room>/<peer>, the user as a JSON string. It may have more
+// than there is: what it says is checked against the room.
+func (k keyspace) users(p int) string { return k.inPartition(p, "users") }
+
+// sums is a hash of a partition's sessions, live and ended: session_id → summary, e/<epoch> → session_id.
+func (k keyspace) sums(p int) string { return k.inPartition(p, "sums") }
+
+// ended is a sorted set of a partition's ended sessions with the time of their end.
+func (k keyspace) ended(p int) string { return k.inPartition(p, "ended") }
 
 func (k keyspace) op(room string, turn byte) string {
 	return k.inPartition(k.partitionOf(room), fmt.Sprintf("o:%s/%c", room, turn))

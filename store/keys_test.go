@@ -108,7 +108,7 @@ func TestRoomsSpreadEvenlyOverThePartitions(t *testing.T) {
 // everyKey returns the names of a room's keys and channel by what they are for.
 func everyKey(k keyspace, room string) map[string]string {
 	out := map[string]string{}
-	for i, kind := range []string{"S", "C", "P", "M", "L", "OA", "OB", "E", "DUE", "ROOMS"} {
+	for i, kind := range []string{"S", "C", "P", "M", "L", "OA", "OB", "E", "DUE", "ROOMS", "K", "Q", "Z", "W", "X", "V", "R", "USERS", "SUMS", "ENDED"} {
 		out[kind] = k.room(room)[i]
 	}
 	return out
@@ -131,6 +131,9 @@ func TestNoTwoRoomsShareAKey(t *testing.T) {
 		for p := range partitions {
 			claim(k.rooms(p), fmt.Sprintf("rooms %d", p))
 			claim(k.due(p), fmt.Sprintf("due %d", p))
+			claim(k.users(p), fmt.Sprintf("users %d", p))
+			claim(k.sums(p), fmt.Sprintf("sums %d", p))
+			claim(k.ended(p), fmt.Sprintf("ended %d", p))
 		}
 		for _, room := range rooms {
 			for kind, key := range everyKey(k, room) {
@@ -139,12 +142,14 @@ func TestNoTwoRoomsShareAKey(t *testing.T) {
 					claim(key, fmt.Sprintf("due %d", k.partitionOf(room)))
 				case "ROOMS":
 					claim(key, fmt.Sprintf("rooms %d", k.partitionOf(room)))
+				case "USERS", "SUMS", "ENDED":
+					claim(key, fmt.Sprintf("%s %d", strings.ToLower(kind), k.partitionOf(room)))
 				default:
 					claim(key, kind+" of "+room)
 				}
 			}
 		}
-		if want := 2 + 2*partitions + 8*len(rooms); len(owner) != want {
+		if want := 2 + 5*partitions + 15*len(rooms); len(owner) != want {
 			t.Errorf("%d keys of %d rooms in %d partitions, not %d", len(owner), len(rooms), partitions, want)
 		}
 	}
@@ -180,10 +185,12 @@ func TestDueItemsAreReadAsTheyWereWritten(t *testing.T) {
 	for _, room := range append(hostile(), legal(500)...) {
 		peer := legal(1)[0]
 		for text, want := range map[string]DueItem{
-			"log/" + room:                {Room: room},
-			"peer/" + room + "/" + peer:  {Room: room, Peer: peer},
-			"peer/" + peer + "/" + room:  {Room: peer, Peer: room},
-			"peer/" + room + "/" + "log": {Room: room, Peer: "log"},
+			"log/" + room:                {Kind: DueLog, Room: room},
+			"time/" + room:               {Kind: DueTimes, Room: room},
+			"empty/" + room:              {Kind: DueEmpty, Room: room},
+			"peer/" + room + "/" + peer:  {Kind: DuePeer, Room: room, Peer: peer},
+			"peer/" + peer + "/" + room:  {Kind: DuePeer, Room: peer, Peer: room},
+			"peer/" + room + "/" + "log": {Kind: DuePeer, Room: room, Peer: "log"},
 		} {
 			if got := parseDueItem(text); got != want {
 				t.Errorf("%q is read as %+v", text, got)

@@ -19,14 +19,22 @@ type Changed struct {
 }
 
 // Set writes an entry and returns it. value is compact JSON. expect, if not nil, is the change_version the entry has to
-// be at (0: absent). Errors: the fence's, version_conflict with the current entry, too_many, too_large.
-func (s *Store) Set(ctx context.Context, room string, w Writer, key string, value json.RawMessage, expect *uint64) (Changed, error) {
-	r, err := s.write(ctx, verbSet, room, &w, key, hearth.QuoteString(key), []byte(value), expected(expect))
+// be at (0: absent). A key that has an entry keeps nothing of the old one's life. Errors: the fence's, version_conflict with
+// the current entry, lock_held (the key is bound to a lock that another peer holds), too_many, too_large.
+func (s *Store) Set(
+	ctx context.Context, room string, w Writer, key string, value json.RawMessage, expect *uint64, life hearth.Life,
+) (Changed, error) {
+	ttl, owner := lifeArgs(life, &w)
+	lock, token := holdingArgs(w.Lock)
+	r, err := s.write(ctx, verbSet, room, &w, key, []byte(value), expected(expect), ttl, owner, lock, token)
 	if err != nil {
 		return conflict(r, key, err)
 	}
 	c := changedOf(r)
-	e := hearth.Entry{Key: key, Data: value, ChangeVersion: c.Seq, UpdatedBy: w.Peer, UpdatedAt: c.At}
+	e := hearth.Entry{Key: key, Data: value, ChangeVersion: c.Seq, UpdatedBy: w.Peer, UpdatedAt: c.At, Owner: owner}
+	if life.TTL > 0 {
+		e.ExpiresAt = c.At + life.TTL.Milliseconds()
+	}
 	if r.has(2) { // a repeat: unless the entry was changed since, it still has what was written first
 		if now := entryOf(key, r.str(2)); now.ChangeVersion == c.Seq {
 			e = now
@@ -38,7 +46,8 @@ func (s *Store) Set(ctx context.Context, room string, w Writer, key string, valu
 
 // Delete removes an entry and returns what the change tells of it; an absent one is no change. Errors: as of Set.
 func (s *Store) Delete(ctx context.Context, room string, w Writer, key string, expect *uint64) (Changed, error) {
-	r, err := s.write(ctx, verbDelete, room, &w, key, hearth.QuoteString(key), expected(expect))
+	lock, token := holdingArgs(w.Lock)
+	r, err := s.write(ctx, verbDelete, room, &w, key, expected(expect), lock, token)
 	if err != nil {
 		return conflict(r, key, err)
 	}
@@ -54,14 +63,17 @@ func (s *Store) Delete(ctx context.Context, room string, w Writer, key string, e
 // Update does all ops, as one change, or none. It returns what its sets, deletes and increments led to, an entry a key, in
 // the order of the ops. Errors: as of Set, of the first op that failed; bad_params if an increment meets no number.
 func (s *Store) Update(ctx context.Context, room string, w Writer, ops []hearth.Op) (Changed, error) {
-	args := make([]any, 0, 5*len(ops))
+	lock, token := holdingArgs(w.Lock)
+	args := make([]any, 0, 2+6*len(ops))
+	args = append(args, lock, token)
 	for i := range ops {
 		o := &ops[i]
 		value := []byte(o.Data)
 		if o.Kind == hearth.OpIncrement {
 			value = []byte(o.By)
 		}
-		args = append(args, string(o.Kind), o.Key, hearth.QuoteString(o.Key), value, expected(o.IfVersion))
+		ttl, owner := lifeArgs(o.Life, &w)
+		args = append(args, string(o.Kind), o.Key, value, expected(o.IfVersion), ttl, owner)
 	}
 	r, err := s.write(ctx, verbUpdate, room, &w, args...)
 	if err != nil {
@@ -85,8 +97,13 @@ func (s *Store) Update(ctx context.Context, room string, w Writer, ops []hearth.
 			e = hearth.Entry{Key: o.Key}
 		case o.Kind == hearth.OpDelete:
 			e.Data, e.Deleted = nil, true
-		case o.Kind == hearth.OpIncrement:
-			e.Data = json.RawMessage(got)
+		default:
+			exp, rest, _ := strings.Cut(got, " ")
+			owner, number, _ := strings.Cut(rest, " ")
+			e.ExpiresAt, e.Owner = parseInt(exp), undash(owner)
+			if o.Kind == hearth.OpIncrement {
+				e.Data = json.RawMessage(number)
+			}
 		}
 		if k, ok := at[o.Key]; ok { // several ops on one key: what they led to
 			c.Entries[k] = e
@@ -168,8 +185,10 @@ func watchedEntries(watch hearth.Patterns, r reply) []hearth.Entry {
 	return out
 }
 
-func sortEntries(es []hearth.Entry) {
-	slices.SortFunc(es, func(a, b hearth.Entry) int { return strings.Compare(a.Key, b.Key) })
+func sortEntries(es []hearth.Entry) { sortBy(es, func(e hearth.Entry) string { return e.Key }) }
+
+func sortBy[T any](list []T, name func(T) string) {
+	slices.SortFunc(list, func(a, b T) int { return strings.Compare(name(a), name(b)) })
 }
 
 // entriesOf reads pairs of key and record; a nil record is an absent entry.
@@ -186,14 +205,33 @@ func entriesOf(r reply) []hearth.Entry {
 // entryOf reads a record; lua/_meta.lua says what is in it.
 func entryOf(key, record string) hearth.Entry {
 	head, data, _ := strings.Cut(record, "\n")
-	version, rest, _ := strings.Cut(head, " ")
-	at, by, _ := strings.Cut(rest, " ")
-	if by == "-" {
-		by = ""
+	var f [5]string // change_version, updated_at, updated_by, expires_at, owner
+	for i := range f {
+		f[i], head, _ = strings.Cut(head, " ")
 	}
 	return hearth.Entry{
-		Key: key, Data: json.RawMessage(data), ChangeVersion: uint64(parseInt(version)), UpdatedAt: parseInt(at), UpdatedBy: by,
+		Key: key, Data: json.RawMessage(data), ChangeVersion: uint64(parseInt(f[0])), UpdatedAt: parseInt(f[1]),
+		UpdatedBy: undash(f[2]), ExpiresAt: parseInt(f[3]), Owner: undash(f[4]),
 	}
+}
+
+// undash reads a field of a record in which - stands for none.
+func undash(s string) string {
+	if s == "-" {
+		return ""
+	}
+	return s
+}
+
+// lifeArgs tells a script how long what is written stays.
+func lifeArgs(l hearth.Life, w *Writer) (ttl, owner string) {
+	if l.TTL > 0 {
+		ttl = millis(l.TTL)
+	}
+	if l.Owned {
+		owner = w.Peer
+	}
+	return ttl, owner
 }
 
 // changedOf reads {session, "<seq> <at>…"}.
@@ -208,10 +246,11 @@ func seqAndTime(s string) (seq uint64, at int64) {
 	return uint64(parseInt(a)), parseInt(b)
 }
 
-// conflict puts the current entry, which the script returned with its refusal, into a version_conflict.
+// conflict puts what the script returned with its refusal into the error: into a version_conflict the current entry, into
+// lock_held and lock_lost the lock.
 func conflict(r reply, key string, err error) (Changed, error) {
 	if hearth.ReasonOf(err) != hearth.ReasonVersionConflict {
-		return Changed{}, err
+		return Changed{}, lockRefusal(r, err)
 	}
 	e := hearth.Entry{Key: key}
 	if r.has(1) {

@@ -64,28 +64,44 @@ func (s *Store) Due(ctx context.Context, partition, limit int) (items []DueItem,
 	return items, time.Duration(r.num(1)) * time.Millisecond, nil
 }
 
-// DueItem is something that ends by time: a peer's lease, or (Peer is "") the oldest changes of a log.
+// DueItem is something that ends by time.
 type DueItem struct {
+	Kind DueKind
 	Room string
-	Peer string
+	Peer string // of a lease
 }
+
+// DueKind says what it is that ends.
+type DueKind string
+
+// What ends by time. Each is settled by a script of its own.
+const (
+	DuePeer  DueKind = "peer"  // a lease
+	DueTimes DueKind = "time"  // the earliest of a room's entries and locks
+	DueLog   DueKind = "log"   // the oldest change of a log
+	DueEmpty DueKind = "empty" // a session that lingers without peers
+)
 
 func parseDueItem(s string) DueItem {
 	kind, rest, _ := strings.Cut(s, "/")
 	room, peer, _ := strings.Cut(rest, "/")
-	if kind == "log" {
-		return DueItem{Room: room}
-	}
-	return DueItem{Room: room, Peer: peer}
+	return DueItem{Kind: DueKind(kind), Room: room, Peer: peer}
 }
+
+// expireBatch is how many entries and locks of a room end by one script.
+const expireBatch = 100
 
 // Settle does what an item's deadline asks for, if it is still due: any node may call it, any number of times.
 func (s *Store) Settle(ctx context.Context, item DueItem) error {
-	if item.Peer == "" {
-		_, err := s.call(ctx, verbLogTrim, s.keys.room(item.Room), item.Room)
-		return err
+	v, args := verbLogTrim, []any{item.Room}
+	switch item.Kind {
+	case DuePeer:
+		v, args = verbExpirePeer, []any{item.Room, hearth.NewNonce(), item.Peer}
+	case DueTimes:
+		v, args = verbExpire, []any{item.Room, hearth.NewNonce(), expireBatch}
+	case DueLog, DueEmpty:
 	}
-	_, err := s.call(ctx, verbExpirePeer, s.keys.room(item.Room), item.Room, hearth.NewNonce(), item.Peer)
+	_, err := s.call(ctx, v, s.keys.room(item.Room), args...)
 	return err
 }
 

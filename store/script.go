@@ -43,13 +43,20 @@ const (
 	verbLog         verb = "log"
 	verbLogTrim     verb = "log_trim"
 	verbDue         verb = "due"
+	verbExpire      verb = "expire"
+	verbLockAcquire verb = "lock_acquire"
+	verbLockCancel  verb = "lock_cancel"
+	verbLockRenew   verb = "lock_renew"
+	verbLockRelease verb = "lock_release"
+	verbLocks       verb = "locks"
 	verbLive        verb = "live"
 )
 
 var verbs = []verb{
 	verbJoin, verbLeave, verbRemove, verbExpirePeer, verbRenew, verbEnd, verbSet, verbDelete, verbUpdate, verbBroadcast,
 	verbPeerUpdate, verbGroupAdd, verbGroupRemove, verbRoom, verbGet, verbWatch, verbList, verbPeerGet, verbPeerScan,
-	verbLog, verbLogTrim, verbDue, verbLive,
+	verbLog, verbLogTrim, verbDue, verbExpire, verbLive,
+	verbLockAcquire, verbLockCancel, verbLockRenew, verbLockRelease, verbLocks,
 }
 
 // scripts compiles the limits into each verb's source, after which come the files that its first line includes, in that
@@ -57,9 +64,11 @@ var verbs = []verb{
 func scripts(l hearth.Limits) (map[verb]*redis.Script, error) {
 	config := fmt.Sprintf("local LOG_EVENTS, LOG_SLACK, LOG_BYTES, LOG_AGE = %d, %d, %d, %d\n"+
 		"local MAX_KEYS, MAX_METADATA, MAX_PEERS, MAX_DATA, MAX_GROUPS, MAX_OPS, OP_AGE = %d, %d, %d, %d, %d, %d, %d\n"+
+		"local MAX_LOCKS, MAX_WAITERS = %d, %d\n"+
 		"local PUBLISH = 'PUBLISH'\n",
 		l.LogEvents, max(1, l.LogEvents/16), l.LogBytes, l.LogAge.Milliseconds(),
-		l.MaxKeys, l.MaxMetadata, l.MaxPeers, hearth.MaxSessionData, hearth.MaxGroups, l.MaxOps, opAge)
+		l.MaxKeys, l.MaxMetadata, l.MaxPeers, hearth.MaxSessionData, hearth.MaxGroups, l.MaxOps, opAge,
+		hearth.MaxLocks, hearth.MaxLockWaiters)
 	out := make(map[verb]*redis.Script, len(verbs))
 	for _, v := range verbs {
 		text, err := source(string(v))

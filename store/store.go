@@ -109,6 +109,9 @@ type Writer struct {
 	User    string // the peer's user_id; "" if a server acts by the conn_id that it was given when it joined the peer
 	Key     string // access_key of a server: the scope of its op_ids
 	Op      string // op_id; "" for none
+	// Lock, if it names a holding, is one more fence of a metadata write: the write is refused with lock_lost unless it is
+	// the current one. Other writes do not look at it.
+	Lock hearth.Holding
 }
 
 // args is what every write's ARGV begins with.

@@ -1,12 +1,13 @@
 -- The session's state, Redis's clock, and the one way in which a change takes its seq, is logged and is published.
 -- Needs _keys. Scripts set `session` and `epoch` themselves when they begin a session.
 local ROOM, NONCE = ARGV[1], ARGV[2]
-local state = redis.call('HMGET', S, 'id', 'ep', 'at', 'seq', 'n', 'lb')
+local state = redis.call('HMGET', S, 'id', 'ep', 'at', 'seq', 'n', 'lb', 'mb', 'bl')
 local session, epoch, started = state[1], state[2], state[3]
 local seq, last, logbytes = tonumber(state[4] or 0), state[5] or '-', tonumber(state[6] or 0)
+local metabytes, bound = tonumber(state[7] or 0), state[8] or '' -- of all metadata; the locks that bind keys
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local composed, loglen = 0, 0
+local composed, loglen, committed = 0, 0, 0
 
 -- compose gives the next change its seq and nonce and returns its text; hearth.Event says what the lines mean. A second
 -- change of one script derives its nonce from the first.
@@ -35,6 +36,7 @@ end
 -- commit ends every script that has emitted: it trims the log and writes the session's state, together with the
 -- fields of S given as field, value, ….
 local function commit(...)
+  committed = composed
   if loglen == composed then redis.call('ZADD', DUE, num(now + LOG_AGE), 'log/' .. ROOM) end
   if loglen >= LOG_EVENTS + LOG_SLACK then
     local old = redis.call('LPOP', L, num(loglen - LOG_EVENTS))
@@ -46,4 +48,10 @@ local function commit(...)
     loglen = loglen - 1
   end
   redis.call('HSET', S, 'seq', num(seq), 'n', last, 'lb', num(logbytes), ...)
+end
+
+-- refuse ends a script by a refusal. What it met on its way there that was over has ended all the same.
+local function refuse(...)
+  if composed > committed then commit() end
+  return {...}
 end

@@ -1,13 +1,33 @@
--- How a membership ends, and how a session ends with its last member. Needs _event and _peer.
+-- How a membership ends, and how a session ends with its last member. Needs _event, _peer, _time, _lock and _meta.
 
 -- finish removes everything of the session in this one step and tells the nodes. Deletions only, so it succeeds when
 -- memory is full.
 local function finish(reason, by, text)
-  redis.call('UNLINK', S, C, P, M, L, OA, OB)
+  redis.call('UNLINK', S, C, P, M, L, OA, OB, K, Q, Z, W, X, V)
   redis.call('ZREM', ROOMS, ROOM)
-  redis.call('ZREM', DUE, 'log/' .. ROOM)
+  redis.call('ZREM', DUE, 'log/' .. ROOM, TIMES)
   publish(compose('end', '-', '-', '*', reason .. ' ' .. by .. ' ' .. text,
     '"session_id":"' .. session .. '","reason":"' .. reason .. '"'))
+end
+
+-- let_go ends what goes with a peer that has left: its place among waiters, its entries, its locks.
+local function let_go(peer)
+  local from, to = between(peer)
+  local held = redis.call('ZRANGEBYLEX', W, from, to)
+  if #held == 0 then return end
+  local keys, locks = {}, {}
+  for _, member in ipairs(held) do
+    local kind, name = string.match(member, '^[^/]+/(.)/(.*)$')
+    if kind == 'q' then
+      unqueue(name, peer)
+    elseif kind == 'k' then
+      keys[#keys + 1] = name
+    else
+      locks[#locks + 1] = name
+    end
+  end
+  discard(keys, 'owner_left')
+  for _, name in ipairs(locks) do free(lock_of(name), 'released') end
 end
 
 -- depart ends one membership; it returns 1 if the session ended with it, else 0.
@@ -25,6 +45,7 @@ local function depart(peer, r, reason, by, text)
     return 1
   end
   if data then redis.call('HDEL', P, peer) end
+  let_go(peer)
   emit('leave', peer, r.conn, audience, extra, body)
   local hidden = tonumber(counts[1] or 0)
   if audience == '0' then hidden = hidden - 1 end

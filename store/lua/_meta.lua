@@ -1,7 +1,15 @@
--- Metadata entries. Needs _event and _writer. An entry in M is "<change_version> <updated_at> <updated_by or ->", a newline, and the value.
+-- Metadata entries. Needs _event and _time. An entry in M is "<change_version> <updated_at> <updated_by> <expires_at>
+-- <owner>" with - for none, a newline, and the value.
+local HEAD = '^(%d+) %d+ %S+ (%S+) (%S+)\n'
 
 -- data_of returns the value in an entry's record.
 local function data_of(rec) return string.sub(rec, string.find(rec, '\n', 1, true) + 1) end
+
+-- head_of returns an entry's change_version, expires_at and owner.
+local function head_of(rec)
+  if not rec then return '0', '-', '-' end
+  return string.match(rec, HEAD)
+end
 
 -- weight is what an entry counts for the session's metadata limit.
 local function weight(key, rec)
@@ -9,25 +17,86 @@ local function weight(key, rec)
   return #key + #rec - string.find(rec, '\n', 1, true)
 end
 
-local function version_of(rec)
-  if not rec then return '0' end
-  return string.match(rec, '^%d+')
+-- put writes an entry, by the change that comes next.
+local function put(key, old, data, by, exp, owner)
+  local _, oldexp, oldowner = head_of(old)
+  redis.call('HSET', M, key, num(seq + 1) .. ' ' .. num(now) .. ' ' .. by .. ' ' .. exp .. ' ' .. owner .. '\n' .. data)
+  if exp ~= '-' then
+    ends('k/' .. key, exp)
+  elseif oldexp ~= '-' then
+    redis.call('ZREM', X, 'k/' .. key)
+  end
+  if owner ~= oldowner then
+    if oldowner ~= '-' then redis.call('ZREM', W, oldowner .. '/k/' .. key) end
+    if owner ~= '-' then redis.call('ZADD', W, 0, owner .. '/k/' .. key) end
+  end
 end
 
--- new_record is the entry of the change that comes next.
-local function new_record(data) return num(seq + 1) .. ' ' .. num(now) .. ' ' .. BY .. '\n' .. data end
+-- drop removes an entry.
+local function drop(key, old)
+  local _, exp, owner = head_of(old)
+  redis.call('HDEL', M, key)
+  if exp ~= '-' then redis.call('ZREM', X, 'k/' .. key) end
+  if owner ~= '-' then redis.call('ZREM', W, owner .. '/k/' .. key) end
+end
 
--- entry_json is the entry, or its deletion (data nil), as that change tells it; hearth.Entry.AppendJSON writes the same.
-local function entry_json(keyjson, data)
-  local by = ''
-  if PEER ~= '' then by = ',"updated_by":"' .. PEER .. '"' end
-  return '{"key":' .. keyjson .. ',"data":' .. (data or 'null,"deleted":true') .. ',"change_version":' .. num(seq + 1)
-    .. by .. ',"updated_at":' .. num(now) .. '}'
+-- quoted is a key as a JSON string: of what has to be escaped in one, a key can have only these two.
+local function quoted(key) return '"' .. string.gsub(key, '(["\\])', '\\%1') .. '"' end
+
+-- entry_json is the entry, or its deletion (data nil), as the change that comes next tells it; hearth.Entry.AppendJSON
+-- writes the same.
+local function entry_json(key, data, by, exp, owner, why)
+  local json = '{"key":' .. quoted(key) .. ',"data":' .. (data or 'null,"deleted":true')
+  if why then json = json .. ',"reason":"' .. why .. '"' end
+  json = json .. ',"change_version":' .. num(seq + 1)
+  if by ~= '-' then json = json .. ',"updated_by":"' .. by .. '"' end
+  json = json .. ',"updated_at":' .. num(now)
+  if exp ~= '-' then json = json .. ',"expires_at":' .. exp end
+  if owner ~= '-' then json = json .. ',"owner":"' .. owner .. '"' end
+  return json .. '}'
 end
 
 -- emit_meta tells of entries: keys and their JSON, in the same order.
-local function emit_meta(keys, jsons)
+local function emit_meta(by, keys, jsons)
   local cuts = {}
   for i = 1, #keys do cuts[i] = #jsons[i] .. ' ' .. keys[i] .. '\n' end
-  emit('meta', BY, '-', '*', tostring(#keys), table.concat(cuts) .. table.concat(jsons, ','))
+  emit('meta', by, '-', '*', tostring(#keys), table.concat(cuts) .. table.concat(jsons, ','))
+end
+
+-- discard removes entries that nobody removes, all of them by one change that tells why.
+local function discard(keys, why)
+  local gone, jsons, bytes = {}, {}, 0
+  for _, key in ipairs(keys) do
+    local rec = redis.call('HGET', M, key)
+    if rec then
+      drop(key, rec)
+      bytes = bytes + weight(key, rec)
+      gone[#gone + 1] = key
+      jsons[#jsons + 1] = entry_json(key, nil, '-', '-', '-', why)
+    end
+  end
+  if #gone == 0 then return end
+  metabytes = metabytes - bytes
+  redis.call('HSET', S, 'mb', num(metabytes))
+  emit_meta('-', gone, jsons)
+end
+
+-- lapse lets those of the keys that are over expire, before a write meets them.
+local function lapse(keys)
+  local gone
+  for _, key in ipairs(keys) do
+    local _, exp = head_of(redis.call('HGET', M, key))
+    if over(exp) then
+      gone = gone or {}
+      gone[#gone + 1] = key
+    end
+  end
+  if gone then discard(gone, 'expired') end
+end
+
+-- life returns expires_at and owner of what is written for a while (ms, '' for ever) and by a peer it goes with ('' none).
+local function life(ttl, owner)
+  local exp = '-'
+  if ttl ~= '' then exp = num(now + tonumber(ttl)) end
+  return exp, owner ~= '' and owner or '-'
 end

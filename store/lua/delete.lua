@@ -1,24 +1,30 @@
--- include: _keys _event _peer _writer _meta
+-- include: _keys _event _peer _writer _time _lock _meta
 -- delete: remove one metadata entry; an absent one is no change.
 -- KEYS: the room's.
--- ARGV: 1 room, 2 nonce, 3…7 fence, 8 key, 9 key (JSON string), 10 expected change_version ('' for any).
--- Returns: {refusal}, {'version_conflict', session, current entry or false} or {'ok', session, "<seq> <at>"}; seq is 0 if nothing was there.
-local KEY, EXPECTED = ARGV[8], ARGV[10]
+-- ARGV: 1 room, 2 nonce, 3…7 fence, 8 key, 9 expected change_version ('' for any), 10 lock and 11 its token ('' for none).
+-- Returns: {refusal}, {'lock_held' or 'lock_lost', lock, its record or false}, {'version_conflict', session, current entry
+--   or false} or {'ok', session, "<seq> <at>"}; seq is 0 if nothing was there.
+local KEY, EXPECTED = ARGV[8], ARGV[9]
 local refusal = fence()
 if refusal then return {refusal} end
 local first, full = repeated()
 if first then return {'ok', session, first} end
 if full then return {full} end
+lapse({KEY})
+local why, lock = barred({KEY}, PEER, ARGV[10], ARGV[11])
+if why then return refuse(why, lock and lock.name, lock and lock.rec) end
 local old = redis.call('HGET', M, KEY)
-if EXPECTED ~= '' and EXPECTED ~= version_of(old) then return {'version_conflict', session, old} end
+if EXPECTED ~= '' and EXPECTED ~= head_of(old) then return refuse('version_conflict', session, old) end
 
 local result = '0 0'
 if old then
-  local bytes = tonumber(redis.call('HGET', S, 'mb') or 0) - weight(KEY, old)
-  redis.call('HDEL', M, KEY)
-  emit_meta({KEY}, {entry_json(ARGV[9], nil)})
+  local bytes = metabytes - weight(KEY, old)
+  drop(KEY, old)
+  emit_meta(BY, {KEY}, {entry_json(KEY, nil, BY, '-', '-')})
   commit('mb', num(bytes))
   result = num(seq) .. ' ' .. num(now)
+elseif composed > committed then
+  commit()
 end
 remember(result)
 return {'ok', session, result}

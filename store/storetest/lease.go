@@ -56,7 +56,7 @@ func testLease(f *fixture) {
 		f.equal("stored data", s["p"], map[string]string{})
 		f.equal("due", sortedFields(s["due"]), []string{"log/" + room})
 		f.refused(room, hearth.ReasonNotMember, func() error { _, err := f.s.Renew(f.ctx(), room, ann.Writer); return err })
-		f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Room: room, Peer: "ann"}) })
+		f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Kind: store.DuePeer, Room: room, Peer: "ann"}) })
 		f.set(bob, "k", "1")
 	})
 
@@ -75,16 +75,16 @@ func testLease(f *fixture) {
 		f.join(room, "ann", leased(time.Hour))
 		f.later(time.Millisecond)
 		f.equal("due", f.dueOf(room), nil)
-		f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Room: room, Peer: "ann"}) })
+		f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Kind: store.DuePeer, Room: room, Peer: "ann"}) })
 	})
 
 	f.run("what was never due is left alone", func(f *fixture) {
 		room := f.newRoom()
-		f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Room: room, Peer: "ann"}) })
-		f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Room: room}) })
+		f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Kind: store.DuePeer, Room: room, Peer: "ann"}) })
+		f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Kind: store.DueLog, Room: room}) })
 		f.join(room, "ann")
-		f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Room: room, Peer: "ann"}) })
-		f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Room: room}) })
+		f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Kind: store.DuePeer, Room: room, Peer: "ann"}) })
+		f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Kind: store.DueLog, Room: room}) })
 	})
 
 	f.run("a renewal moves the deadline by the lease", func(f *fixture) {
@@ -112,9 +112,9 @@ func testLease(f *fixture) {
 		_, err := f.s.Renew(f.ctx(), room, ann.Writer)
 		f.ok(err)
 		f.env.Advance(50 * time.Second)
-		f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Room: room, Peer: "ann"}) })
+		f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Kind: store.DuePeer, Room: room, Peer: "ann"}) })
 		f.env.Advance(10 * time.Second)
-		f.ok(f.s.Settle(f.ctx(), store.DueItem{Room: room, Peer: "ann"}))
+		f.ok(f.s.Settle(f.ctx(), store.DueItem{Kind: store.DuePeer, Room: room, Peer: "ann"}))
 		f.gone(room)
 	})
 
@@ -140,13 +140,13 @@ func (f *fixture) outlive() {
 	room := f.newRoom()
 	ann := f.join(room, "ann", leased(time.Minute))
 	f.ok(f.env.Client.ZIncrBy(f.ctx(), f.key("due", room), -120_000, "peer/"+room+"/ann").Err())
-	f.equal("due", f.dueOf(room), []store.DueItem{{Room: room, Peer: "ann"}})
+	f.equal("due", f.dueOf(room), []store.DueItem{{Kind: store.DuePeer, Room: room, Peer: "ann"}})
 	_, err := f.s.Renew(f.ctx(), room, ann.Writer)
 	f.ok(err)
 	f.equal("due", f.dueOf(room), nil)
-	f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Room: room, Peer: "ann"}) })
+	f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Kind: store.DuePeer, Room: room, Peer: "ann"}) })
 	f.ok(f.env.Client.ZIncrBy(f.ctx(), f.key("due", room), -120_000, "peer/"+room+"/ann").Err())
-	f.ok(f.s.Settle(f.ctx(), store.DueItem{Room: room, Peer: "ann"}))
+	f.ok(f.s.Settle(f.ctx(), store.DueItem{Kind: store.DuePeer, Room: room, Peer: "ann"}))
 	f.gone(room)
 }
 
@@ -172,14 +172,14 @@ func testDue(f *fixture) {
 	f.until("three leases run out", func() bool { items, _ := due(f, 10); return len(items) == 3 })
 	f.run("what is due comes in the order of the deadlines, and tells when the next one comes", func(f *fixture) {
 		items, next := due(f, 10)
-		f.equal("due", items, []store.DueItem{{Room: room, Peer: "p0"}, {Room: room, Peer: "p1"}, {Room: room, Peer: "p2"}})
+		f.equal("due", items, []store.DueItem{{Kind: store.DuePeer, Room: room, Peer: "p0"}, {Kind: store.DuePeer, Room: room, Peer: "p1"}, {Kind: store.DuePeer, Room: room, Peer: "p2"}})
 		if next < 30*time.Second || next > time.Minute {
 			f.Errorf("the next one in %v", next)
 		}
 	})
 	f.run("when more is due than was asked for, the next one is due now", func(f *fixture) {
 		items, next := due(f, 2)
-		f.equal("due", items, []store.DueItem{{Room: room, Peer: "p0"}, {Room: room, Peer: "p1"}})
+		f.equal("due", items, []store.DueItem{{Kind: store.DuePeer, Room: room, Peer: "p0"}, {Kind: store.DuePeer, Room: room, Peer: "p1"}})
 		if next != 0 {
 			f.Errorf("the next one in %v", next)
 		}
@@ -188,9 +188,9 @@ func testDue(f *fixture) {
 		}
 	})
 	f.run("what was settled is due no more", func(f *fixture) {
-		f.ok(f.s.Settle(f.ctx(), store.DueItem{Room: room, Peer: "p1"}))
+		f.ok(f.s.Settle(f.ctx(), store.DueItem{Kind: store.DuePeer, Room: room, Peer: "p1"}))
 		items, _ := due(f, 10)
-		f.equal("due", items, []store.DueItem{{Room: room, Peer: "p0"}, {Room: room, Peer: "p2"}})
+		f.equal("due", items, []store.DueItem{{Kind: store.DuePeer, Room: room, Peer: "p0"}, {Kind: store.DuePeer, Room: room, Peer: "p2"}})
 	})
 }
 
@@ -204,9 +204,9 @@ func testLogAge(f *fixture) {
 		f.set(ann, "k", "2")
 		f.equal("due", f.dueOf(room), nil)
 		f.grow(room, 5*time.Minute)
-		f.equal("due", f.dueOf(room), []store.DueItem{{Room: room}})
+		f.equal("due", f.dueOf(room), []store.DueItem{{Kind: store.DueLog, Room: room}})
 		w := f.watch(room)
-		f.ok(f.s.Settle(f.ctx(), store.DueItem{Room: room}))
+		f.ok(f.s.Settle(f.ctx(), store.DueItem{Kind: store.DueLog, Room: room}))
 		w.tells() // nobody
 		s := f.state(room)
 		if len(s["l"]) != 1 || parse(f, s["l"]["0"]).Seq != 3 {
@@ -222,7 +222,7 @@ func testLogAge(f *fixture) {
 		}
 
 		f.grow(room, 6*time.Minute)
-		f.ok(f.s.Settle(f.ctx(), store.DueItem{Room: room}))
+		f.ok(f.s.Settle(f.ctx(), store.DueItem{Kind: store.DueLog, Room: room}))
 		s = f.state(room)
 		f.equal("log", s.logged(), nil)
 		f.equal("counted bytes", s["s"]["lb"], "0")
@@ -245,7 +245,7 @@ func testLogAge(f *fixture) {
 	f.run("a log that isn't due is left alone", func(f *fixture) {
 		room := f.newRoom()
 		f.join(room, "ann")
-		f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Room: room}) })
+		f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Kind: store.DueLog, Room: room}) })
 	})
 }
 

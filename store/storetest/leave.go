@@ -49,7 +49,7 @@ func testLeave(f *fixture) {
 		f.set(ann, "k", "1")
 		f.say(ann, "hello")
 		op := with(bob.Writer, "op")
-		if _, err := f.s.Set(f.ctx(), room, op, "k", []byte("2"), nil); err != nil {
+		if _, err := f.s.Set(f.ctx(), room, op, "k", []byte("2"), nil, hearth.Life{}); err != nil {
 			f.Fatal(err)
 		}
 		w := f.watch(room)
@@ -120,7 +120,7 @@ func testRemove(f *fixture) {
 			f.equal("stored data", s["p"], map[string]string{})
 			f.equal("due", sortedFields(s["due"]), []string{"log/" + room})
 			f.refused(room, hearth.ReasonNotMember, func() error {
-				_, err := f.s.Set(f.ctx(), room, bob.Writer, "k", []byte("1"), nil)
+				_, err := f.s.Set(f.ctx(), room, bob.Writer, "k", []byte("1"), nil, hearth.Life{})
 				return err
 			})
 		})
@@ -245,7 +245,7 @@ func testFence(f *fixture) {
 			return err
 		}},
 		{"set", true, func(f *fixture, room string, w store.Writer) error {
-			_, err := f.s.Set(f.ctx(), room, w, "k", []byte("2"), nil)
+			_, err := f.s.Set(f.ctx(), room, w, "k", []byte("2"), nil, hearth.Life{})
 			return err
 		}},
 		{"delete", true, func(f *fixture, room string, w store.Writer) error {

@@ -238,7 +238,7 @@ func testLog(f *fixture) {
 		ann := f.join(room, "ann")
 		f.say(ann, "hi")
 		f.grow(room, 2*time.Minute)
-		f.ok(f.s.Settle(f.ctx(), store.DueItem{Room: room}))
+		f.ok(f.s.Settle(f.ctx(), store.DueItem{Kind: store.DueLog, Room: room}))
 		for after := range uint64(5) {
 			got, oldest := read(f, room, after, 10)
 			f.equal("changes", got, nil)

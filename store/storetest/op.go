@@ -16,7 +16,7 @@ func remembered() map[string]func(f *fixture, room string, w store.Writer) (any,
 	next := func() string { n := <-names; names <- n + 1; return strconv.Itoa(n) }
 	return map[string]func(f *fixture, room string, w store.Writer) (any, error){
 		"set": func(f *fixture, room string, w store.Writer) (any, error) {
-			return f.s.Set(f.ctx(), room, w, "k", []byte("1"), nil)
+			return f.s.Set(f.ctx(), room, w, "k", []byte("1"), nil, hearth.Life{})
 		},
 		"delete": func(f *fixture, room string, w store.Writer) (any, error) {
 			return f.s.Delete(f.ctx(), room, w, "doomed", nil)
@@ -181,10 +181,10 @@ func testOpID(f *fixture) {
 
 	f.run("a repeat with another value gets the first", func(f *fixture) {
 		room, ann := open(f)
-		first, err := f.s.Set(f.ctx(), room, with(ann.Writer, "1"), "k", []byte("1"), nil)
+		first, err := f.s.Set(f.ctx(), room, with(ann.Writer, "1"), "k", []byte("1"), nil, hearth.Life{})
 		f.ok(err)
 		f.unchanged(room, func() error {
-			again, err := f.s.Set(f.ctx(), room, with(ann.Writer, "1"), "k", []byte("2"), nil)
+			again, err := f.s.Set(f.ctx(), room, with(ann.Writer, "1"), "k", []byte("2"), nil, hearth.Life{})
 			f.equal("result", again, first)
 			return err
 		})
@@ -193,7 +193,7 @@ func testOpID(f *fixture) {
 	f.run("what was refused is not remembered", func(f *fixture) {
 		room, ann := open(f)
 		set := func(expect uint64) error {
-			_, err := f.s.Set(f.ctx(), room, with(ann.Writer, "1"), "new", []byte("1"), &expect)
+			_, err := f.s.Set(f.ctx(), room, with(ann.Writer, "1"), "new", []byte("1"), &expect, hearth.Life{})
 			return err
 		}
 		f.refused(room, hearth.ReasonVersionConflict, func() error { return set(99) })
@@ -230,7 +230,7 @@ func (f *fixture) restore(room string, m member) {
 
 func testOpMemory(f *fixture) {
 	set := func(f *fixture, m member, op string) error {
-		_, err := f.s.Set(f.ctx(), m.Room, with(m.Writer, op), "k", []byte("1"), nil)
+		_, err := f.s.Set(f.ctx(), m.Room, with(m.Writer, op), "k", []byte("1"), nil, hearth.Life{})
 		return err
 	}
 	isRepeat := func(f *fixture, m member, op string) bool {

@@ -110,7 +110,7 @@ func testOrder(f *fixture) {
 		ann := f.join(room, "ann")
 		w := f.watch(room)
 		f.together(20, func(i int) {
-			if _, err := f.s.Set(f.ctx(), room, ann.Writer, "k", []byte(strconv.Itoa(i)), nil); err != nil {
+			if _, err := f.s.Set(f.ctx(), room, ann.Writer, "k", []byte(strconv.Itoa(i)), nil, hearth.Life{}); err != nil {
 				f.Error(err)
 			}
 		})

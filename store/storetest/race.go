@@ -239,7 +239,7 @@ func (c *client) end() error {
 }
 
 func (c *client) write() error {
-	done, err := c.f.s.Set(c.f.ctx(), c.room, c.in.Writer, sessionKey, []byte(hearth.QuoteString(c.in.ID)), nil)
+	done, err := c.f.s.Set(c.f.ctx(), c.room, c.in.Writer, sessionKey, []byte(hearth.QuoteString(c.in.ID)), nil, hearth.Life{})
 	if err == nil && done.Session != c.in.ID {
 		return fmt.Errorf("wrote to %s from within %s", done.Session, c.in.ID)
 	}
@@ -248,7 +248,7 @@ func (c *client) write() error {
 
 // writeLate does what a node that was asleep would do.
 func (c *client) writeLate() error {
-	_, set := c.f.s.Set(c.f.ctx(), c.room, c.old.Writer, sessionKey, []byte(hearth.QuoteString(c.old.ID)), nil)
+	_, set := c.f.s.Set(c.f.ctx(), c.room, c.old.Writer, sessionKey, []byte(hearth.QuoteString(c.old.ID)), nil, hearth.Life{})
 	_, leave := c.f.s.Leave(c.f.ctx(), c.room, c.old.Writer, hearth.TimedOut)
 	for _, err := range []error{set, leave} {
 		if r := hearth.ReasonOf(err); r != hearth.ReasonSessionEnded && r != hearth.ReasonNotMember {
@@ -283,7 +283,7 @@ func raceVersions(f *fixture, load Load) {
 	next := map[uint64]uint64{} // and the one that they made
 	refused := 0
 	try := func(i int, expected uint64) (uint64, bool) {
-		c, err := f.s.Set(f.ctx(), room, ann.Writer, "k", []byte(strconv.Itoa(i)), &expected)
+		c, err := f.s.Set(f.ctx(), room, ann.Writer, "k", []byte(strconv.Itoa(i)), &expected, hearth.Life{})
 		mu.Lock()
 		defer mu.Unlock()
 		switch hearth.ReasonOf(err) {
@@ -364,7 +364,7 @@ func (f *fixture) lifetime(worker, i int) error {
 	if m.Own.JoinedAt < m.StartedAt || m.Seq > 2 {
 		return fmt.Errorf("met another session: %+v", m.Joined)
 	}
-	c, err := f.s.Set(f.ctx(), room, with(m.Writer, "op"), "k", []byte(`"value"`), new(uint64(0)))
+	c, err := f.s.Set(f.ctx(), room, with(m.Writer, "op"), "k", []byte(`"value"`), new(uint64(0)), hearth.Life{})
 	if err != nil {
 		return err
 	}

@@ -15,14 +15,14 @@ func testSet(f *fixture) {
 		room := f.newRoom()
 		ann := f.join(room, "ann")
 		w := f.watch(room)
-		c, err := f.s.Set(f.ctx(), room, ann.Writer, "k", []byte(`{"a":1}`), nil)
+		c, err := f.s.Set(f.ctx(), room, ann.Writer, "k", []byte(`{"a":1}`), nil, hearth.Life{})
 		f.ok(err)
 		want := hearth.Entry{Key: "k", Data: []byte(`{"a":1}`), ChangeVersion: 2, UpdatedBy: "ann", UpdatedAt: c.At}
 		f.equal("returned", c, store.Changed{Session: ann.ID, Seq: 2, At: c.At, Entries: []hearth.Entry{want}})
 		f.equal("read", f.get(room, "k"), want)
 		f.tellsEntries(w, "meta ann k to all", want)
 		s := f.state(room)
-		f.equal("stored", s["m"], map[string]string{"k": "2 " + strconv.FormatInt(c.At, 10) + " ann\n" + `{"a":1}`})
+		f.equal("stored", s["m"], map[string]string{"k": "2 " + strconv.FormatInt(c.At, 10) + " ann - -\n" + `{"a":1}`})
 		f.equal("counted bytes", s["s"]["mb"], strconv.Itoa(len(`k{"a":1}`)))
 	})
 
@@ -30,7 +30,7 @@ func testSet(f *fixture) {
 		room := f.newRoom()
 		f.join(room, "ann")
 		w := f.watch(room)
-		c, err := f.s.Set(f.ctx(), room, store.Writer{}, "k", []byte(`1`), nil)
+		c, err := f.s.Set(f.ctx(), room, store.Writer{}, "k", []byte(`1`), nil, hearth.Life{})
 		f.ok(err)
 		want := hearth.Entry{Key: "k", Data: []byte(`1`), ChangeVersion: 2, UpdatedAt: c.At}
 		f.equal("returned", c.Entries, []hearth.Entry{want})
@@ -67,7 +67,7 @@ func testSet(f *fixture) {
 		f.run(tt.name, func(f *fixture) {
 			for name, write := range map[string]func(f *fixture, room string, w store.Writer) (store.Changed, error){
 				"set": func(f *fixture, room string, w store.Writer) (store.Changed, error) {
-					return f.s.Set(f.ctx(), room, w, "k", []byte("2"), &tt.expected)
+					return f.s.Set(f.ctx(), room, w, "k", []byte("2"), &tt.expected, hearth.Life{})
 				},
 				"delete": func(f *fixture, room string, w store.Writer) (store.Changed, error) {
 					return f.s.Delete(f.ctx(), room, w, "k", &tt.expected)
@@ -111,7 +111,7 @@ func testSet(f *fixture) {
 		v := f.set(ann, "k", "0")
 		var won atomic.Int64
 		f.together(20, func(i int) {
-			_, err := f.s.Set(f.ctx(), room, ann.Writer, "k", []byte(strconv.Itoa(i)), &v)
+			_, err := f.s.Set(f.ctx(), room, ann.Writer, "k", []byte(strconv.Itoa(i)), &v, hearth.Life{})
 			switch hearth.ReasonOf(err) {
 			case "":
 				won.Add(1)
@@ -170,7 +170,7 @@ func testDelete(f *fixture) {
 			}
 			seen[v], seen[c.Seq] = true, true
 			f.refused(room, hearth.ReasonVersionConflict, func() error {
-				_, err := f.s.Set(f.ctx(), room, ann.Writer, "k", []byte("2"), &v)
+				_, err := f.s.Set(f.ctx(), room, ann.Writer, "k", []byte("2"), &v, hearth.Life{})
 				return err
 			})
 		}
@@ -207,7 +207,7 @@ func testValues(f *fixture) {
 		key, value := keys[i%len(keys)], values[i%len(values)]
 		f.run(name(key)+" "+name(value), func(f *fixture) {
 			w := f.watch(room)
-			c, err := f.s.Set(f.ctx(), room, ann.Writer, key, []byte(value), nil)
+			c, err := f.s.Set(f.ctx(), room, ann.Writer, key, []byte(value), nil, hearth.Life{})
 			f.ok(err)
 			want := c.Entries[0]
 			f.equal("returned", string(want.Data), value)
@@ -245,7 +245,7 @@ func name(s string) string {
 func testLimits(f *fixture) {
 	set := func(f *fixture, m member, key, value string) func() error {
 		return func() error {
-			_, err := f.s.Set(f.ctx(), m.Room, m.Writer, key, []byte(value), nil)
+			_, err := f.s.Set(f.ctx(), m.Room, m.Writer, key, []byte(value), nil, hearth.Life{})
 			return err
 		}
 	}
@@ -339,7 +339,7 @@ func testLimits(f *fixture) {
 		ann := f.join(room, "ann")
 		ctx, cancel := context.WithCancel(f.ctx())
 		cancel()
-		if _, err := f.s.Set(ctx, room, ann.Writer, "k", []byte("1"), nil); err == nil {
+		if _, err := f.s.Set(ctx, room, ann.Writer, "k", []byte("1"), nil, hearth.Life{}); err == nil {
 			f.Error("no error")
 		}
 		f.equal("read", f.get(room, "k"), hearth.Entry{Key: "k"})

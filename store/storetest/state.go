@@ -30,7 +30,17 @@ var kinds = []struct{ name, before, after string }{
 	{"l", "l:", ""},
 	{"oa", "o:", "/a"},
 	{"ob", "o:", "/b"},
+	{"k", "k:", ""},
+	{"q", "q:", ""},
+	{"z", "z:", ""},
+	{"w", "w:", ""},
+	{"x", "x:", ""},
+	{"v", "v:", ""},
+	{"r", "r:", ""},
 }
+
+// sorted are those of the kinds that are sorted sets.
+var sorted = []string{"q", "w", "x"}
 
 // tag is what the names of all keys of the room's partition begin with.
 func (f *fixture) tag(room string) string { return strings.TrimSuffix(f.s.Channel(room), "e:"+room) }
@@ -56,6 +66,10 @@ func (f *fixture) state(room string) state {
 	}
 	for _, k := range kinds {
 		key := f.key(k.name, room)
+		if slices.Contains(sorted, k.name) {
+			keep(k.name, f.members(key, func(string) bool { return true }))
+			continue
+		}
 		if k.name != "l" {
 			fields, err := f.env.Client.HGetAll(f.ctx(), key).Result()
 			f.ok(err)
@@ -71,16 +85,24 @@ func (f *fixture) state(room string) state {
 		keep(k.name, fields)
 	}
 	for _, kind := range []string{"due", "rooms"} {
-		members, err := f.env.Client.ZRangeWithScores(f.ctx(), f.key(kind, room), 0, -1).Result()
-		f.ok(err)
-		fields := map[string]string{}
-		for _, z := range members {
-			item, _ := z.Member.(string)
-			if item == room || item == "log/"+room || strings.HasPrefix(item, "peer/"+room+"/") {
-				fields[item] = strconv.FormatFloat(z.Score, 'f', 0, 64)
-			}
+		keep(kind, f.members(f.key(kind, room), func(item string) bool {
+			of := []string{room, "log/" + room, "time/" + room, "empty/" + room}
+			return slices.Contains(of, item) || strings.HasPrefix(item, "peer/"+room+"/")
+		}))
+	}
+	return out
+}
+
+// members reads a sorted set: its members that match, with their scores.
+func (f *fixture) members(key string, match func(string) bool) map[string]string {
+	f.Helper()
+	all, err := f.env.Client.ZRangeWithScores(f.ctx(), key, 0, -1).Result()
+	f.ok(err)
+	out := map[string]string{}
+	for _, z := range all {
+		if item, _ := z.Member.(string); match(item) {
+			out[item] = strconv.FormatFloat(z.Score, 'f', 0, 64)
 		}
-		keep(kind, fields)
 	}
 	return out
 }

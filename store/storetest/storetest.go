@@ -191,7 +191,7 @@ func (f *fixture) leave(m member) (ended bool) {
 // set writes an entry and returns its version.
 func (f *fixture) set(m member, key, value string) uint64 {
 	f.Helper()
-	c, err := f.s.Set(f.ctx(), m.Room, m.Writer, key, []byte(value), nil)
+	c, err := f.s.Set(f.ctx(), m.Room, m.Writer, key, []byte(value), nil, hearth.Life{})
 	if err != nil {
 		f.Fatalf("set %q: %v", key, err)
 	}

@@ -1,0 +1,27 @@
+-- include: _keys _event _peer _time _lock _meta
+-- expire: entries and locks of a room whose time is over end. Whoever sweeps may call it, any number of times.
+-- KEYS: the room's.
+-- ARGV: 1 room, 2 nonce, 3 how many at most.
+-- Returns: {'ok'}.
+if not session then
+  redis.call('ZREM', DUE, TIMES)
+  return {'ok'}
+end
+local keys = {}
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', X, '-inf', num(now), 'LIMIT', 0, tonumber(ARGV[3]))) do
+  local kind, name = string.match(member, '^(.)/(.*)$')
+  if kind == 'k' then
+    keys[#keys + 1] = name
+  else
+    current(name)
+  end
+end
+discard(keys, 'expired')
+if composed > 0 then commit() end
+local next = redis.call('ZRANGE', X, 0, 0, 'WITHSCORES')
+if next[2] then
+  redis.call('ZADD', DUE, next[2], TIMES)
+else
+  redis.call('ZREM', DUE, TIMES)
+end
+return {'ok'}
