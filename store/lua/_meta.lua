@@ -56,11 +56,18 @@ local function entry_json(key, data, by, exp, owner, why)
   return json .. '}'
 end
 
+-- joined is table.concat for lists of any length: the embedded server can't concat thousands at once.
+local function joined(list, sep)
+  local parts = {}
+  for i = 1, #list, 200 do parts[#parts + 1] = table.concat(list, sep, i, math.min(i + 199, #list)) end
+  return table.concat(parts, sep)
+end
+
 -- emit_meta tells of entries: keys and their JSON, in the same order.
 local function emit_meta(by, keys, jsons)
   local cuts = {}
   for i = 1, #keys do cuts[i] = #jsons[i] .. ' ' .. keys[i] .. '\n' end
-  emit('meta', by, '-', '*', tostring(#keys), table.concat(cuts) .. table.concat(jsons, ','))
+  emit('meta', by, '-', '*', tostring(#keys), joined(cuts, '') .. joined(jsons, ','))
 end
 
 -- discard removes entries that nobody removes, all of them by one change that tells why.

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hearthstore/hearth"
@@ -260,6 +261,20 @@ func (f *fixture) grow(room string, d time.Duration) {
 	s := f.state(room)
 	for item := range s["due"] {
 		f.ok(f.env.Client.ZIncrBy(f.ctx(), f.key("due", room), -float64(d.Milliseconds()), item).Err())
+	}
+	for member := range s["x"] {
+		f.ok(f.env.Client.ZIncrBy(f.ctx(), f.key("x", room), -float64(d.Milliseconds()), member).Err())
+	}
+	// What the records themselves say of it: the field that comes n-th in their first line.
+	for kind, n := range map[string]int{"m": 3, "k": 2, "z": 2} {
+		for name, text := range s[kind] {
+			head, rest, _ := strings.Cut(text, "\n")
+			words := strings.Split(head, " ")
+			if at, err := strconv.ParseInt(words[n], 10, 64); err == nil {
+				words[n] = strconv.FormatInt(at-d.Milliseconds(), 10)
+			}
+			f.ok(f.env.Client.HSet(f.ctx(), f.key(kind, room), name, strings.Join(words, " ")+"\n"+rest).Err())
+		}
 	}
 	for i, text := range s.logged() {
 		f.ok(f.env.Client.LSet(f.ctx(), f.key("l", room), int64(i), older(f, text, d)).Err())

@@ -191,6 +191,9 @@ func summary(e *hearth.Event) string {
 	for _, s := range e.Entries {
 		add(s.Key)
 	}
+	if e.Lock != nil {
+		add(e.Lock.Name, string(e.Lock.State))
+	}
 	switch a := &e.Audience; {
 	case a.All:
 		add("to all")
