@@ -33,7 +33,8 @@ type call struct {
 	leave bool
 	// alone: it is no part of a batch, so its answer may come later.
 	alone bool
-	// later is the rest of a call that waits for something; its reply overtakes none and is overtaken by many.
+	// later, if a handler sets it, is the rest of a call that waits for something, and gives its result; what was sent after
+	// it is answered meanwhile. It returns when the connection's context ends at the latest.
 	later func() ([]byte, error)
 }
 
@@ -123,16 +124,6 @@ func (k *call) run(dst []byte, text []byte) (frame []byte, replied bool) {
 		return dst, false
 	}
 	return k.reply(dst, id, began, result, failed)
-}
-
-// answerLater makes a call's answer come when rest returns. The connection waits for that before it ends; rest ends with
-// the connection's context at the latest.
-func (k *call) answerLater(rest func() ([]byte, error)) error {
-	if !k.alone {
-		return hearth.BadParams("wait_ms is not for batches: send the request by itself")
-	}
-	k.later = rest
-	return nil
 }
 
 func (k *call) finishLater(id json.RawMessage, began time.Time) {

@@ -27,19 +27,25 @@ func lockAcquire(k *call) ([]byte, error) {
 	if q.WaitMS < 0 || q.WaitMS > hearth.MaxLockWait.Milliseconds() {
 		return nil, hearth.BadParams("wait_ms must be 0–%d", hearth.MaxLockWait.Milliseconds())
 	}
-	params := node.AcquireParams{Lock: q.Name, TTL: ttl, Keys: q.Keys}
-	m, ctx := k.conn.member, k.conn.ctx
-	acquire := func() ([]byte, error) {
-		held, err := m.Acquire(ctx, q.OpID, params, time.Duration(q.WaitMS)*time.Millisecond)
+	if q.WaitMS > 0 && !k.alone {
+		return nil, hearth.BadParams("wait_ms is not for batches: send the request by itself")
+	}
+	held, wait, err := k.conn.member.Acquire(k.conn.ctx, q.OpID, node.AcquireParams{Lock: q.Name, TTL: ttl, Keys: q.Keys},
+		time.Duration(q.WaitMS)*time.Millisecond)
+	switch {
+	case err != nil:
+		return nil, err
+	case wait == nil:
+		return appendHeld(nil, q.Name, &held), nil
+	}
+	k.later = func() ([]byte, error) {
+		held, err := wait.End(k.conn.ctx)
 		if err != nil {
 			return nil, err
 		}
 		return appendHeld(nil, q.Name, &held), nil
 	}
-	if q.WaitMS == 0 {
-		return acquire()
-	}
-	return nil, k.answerLater(acquire)
+	return nil, nil
 }
 
 // lockMillis makes a duration of the ttl_ms that a lock has to have.

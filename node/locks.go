@@ -131,50 +131,62 @@ func (n *Node) Locks(ctx context.Context, c *Caller) (hearth.Session, []hearth.L
 // maxWaits is for how many locks one member may wait at a time.
 const maxWaits = 64
 
-// wait is one call that waits for a lock.
-type wait struct {
-	lock string
-	got  chan Held // has room for one
+// A Wait is one call that waits for a lock.
+type Wait struct {
+	member *Member
+	lock   string
+	ttl    time.Duration
+	timer  *time.Timer
+	got    chan Held // has room for one
 }
 
-// Acquire is Node.Acquire for a member, which is told of the lock's changes and so can wait for it. The queue is the
-// store's: it has its order across nodes and outlives none of the peer's connection. ctx is the connection's.
-func (m *Member) Acquire(ctx context.Context, op string, q AcquireParams, patience time.Duration) (Held, error) {
+// Acquire is Node.Acquire for a member, which is told of the lock's changes and so can wait for it. If it has to, it
+// returns a Wait, whose End has to be called. The queue is the store's: it has its order across nodes and outlives none of
+// the peer's connections.
+func (m *Member) Acquire(ctx context.Context, op string, q AcquireParams, patience time.Duration) (Held, *Wait, error) {
 	if patience < 0 || patience > hearth.MaxLockWait {
-		return Held{}, hearth.BadParams("wait_ms must be 0–%d", hearth.MaxLockWait.Milliseconds())
+		return Held{}, nil, hearth.BadParams("wait_ms must be 0–%d", hearth.MaxLockWait.Milliseconds())
 	}
 	c := m.Caller(op)
 	if patience == 0 {
-		return m.node.Acquire(ctx, c, q)
+		held, err := m.node.Acquire(ctx, c, q)
+		return held, nil, err
 	}
-	w := &wait{lock: q.Lock, got: make(chan Held, 1)}
+	w := &Wait{member: m, lock: q.Lock, ttl: q.TTL, got: make(chan Held, 1)}
 	if err := m.await(w); err != nil { // before the call: its turn may come before the answer does
-		return Held{}, err
+		return Held{}, nil, err
 	}
-	defer m.unawait(w)
 	held, err := m.node.acquire(ctx, c, q, patience)
 	if !errors.Is(err, store.ErrWaiting) {
-		return held, err
+		m.unawait(w)
+		return held, nil, err
 	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
+	w.timer = time.NewTimer(patience)
+	return Held{}, w, nil
+}
+
+// End returns when the lock is the member's, or lock_held when its patience has ended. ctx is the connection's.
+func (w *Wait) End(ctx context.Context) (Held, error) {
+	m := w.member
+	defer m.unawait(w)
+	defer w.timer.Stop()
 	select {
 	case held := <-w.got:
-		m.node.sweeper.expect(m.room, q.TTL)
+		m.node.sweeper.expect(m.room, w.ttl)
 		return held, nil
 	case <-ctx.Done(): // the socket is gone, and the place in the queue goes with the membership
 		return Held{}, &hearth.Error{Reason: hearth.ReasonNotMember, Detail: "the connection has ended", Cause: ctx.Err()}
-	case <-timer.C:
+	case <-w.timer.C:
 	}
 	if m.others(w) { // another call of the same peer still waits for it: the place in the queue is its, too
 		return Held{}, hearth.Errorf(hearth.ReasonLockHeld, "the lock was not free within wait_ms")
 	}
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
-	return m.node.store.StopWaiting(ctx, m.room, m.fence(), q.Lock)
+	return m.node.store.StopWaiting(ctx, m.room, m.fence(), w.lock)
 }
 
-func (m *Member) await(w *wait) error {
+func (m *Member) await(w *Wait) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.waits) >= maxWaits {
@@ -184,7 +196,7 @@ func (m *Member) await(w *wait) error {
 	return nil
 }
 
-func (m *Member) unawait(w *wait) {
+func (m *Member) unawait(w *Wait) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i := range m.waits {
@@ -196,7 +208,7 @@ func (m *Member) unawait(w *wait) {
 }
 
 // others reports whether another call waits for the same lock.
-func (m *Member) others(w *wait) bool {
+func (m *Member) others(w *Wait) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, o := range m.waits {

@@ -64,7 +64,7 @@ type Member struct {
 	// that nothing overtakes the reply.
 	holds  int
 	ending func()
-	waits  []*wait // for locks
+	waits  []*Wait // for locks
 }
 
 // Peer returns the member's peer_id.
