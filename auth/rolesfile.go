@@ -164,7 +164,7 @@ func (n *node) permission() (perms []Permission, keys hearth.Patterns, err error
 		case slices.Contains(allPermissions, p):
 			return []Permission{p}, nil, nil
 		}
-		return nil, nil, n.errorf("no permission is named %q: there are all, %s", v.Value, strings.ReplaceAll(permissionNames, " ", ", "))
+		return nil, nil, n.errorf("no permission is named %q; they are: all, %s", v.Value, strings.ReplaceAll(permissionNames, " ", ", "))
 	case *ast.MappingNode:
 		if len(v.Values) != 1 {
 			break

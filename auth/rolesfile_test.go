@@ -151,7 +151,7 @@ func TestLoadRolesRefuses(t *testing.T) {
 		{"roles:\n  a:", "role a: it has no permissions"},
 		{"roles:\n  a: {priority: 1}", "role a: it has no permissions"},
 		{"roles:\n  a: {permissions: all}", "line 2: string was used where sequence"},
-		{"roles:\n  a:\n    permissions:\n      - read\n      - wirte", `role a: line 5: no permission is named "wirte": there are all, read, write,`},
+		{"roles:\n  a:\n    permissions:\n      - read\n      - wirte", `role a: line 5: no permission is named "wirte"; they are: all, read, write,`},
 		{"roles:\n  a: {permissions: [Read]}", `no permission is named "Read"`},
 		{"roles:\n  a: {permissions: [read,\n    1]}", "role a: line 3: a permission is a name"},
 		{"roles:\n  a: {permissions: [null]}", "role a: a permission is a name"},

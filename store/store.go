@@ -7,6 +7,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -112,13 +113,24 @@ type Writer struct {
 	// Lock, if it names a holding, is one more fence of a metadata write: the write is refused with lock_lost unless it is
 	// the current one. Other writes do not look at it.
 	Lock hearth.Holding
+	// Role is the role by which a peer's write was allowed. If the peer has another one by now, or Role is "", Allow is
+	// asked about that one, and the write is done if it says yes. With Allow nil the role doesn't matter.
+	Role  string
+	Allow func(role string) error
 }
+
+// noRole stands for a Role that is yet to be learnt; it is no role's name.
+const noRole = "-"
 
 // args is what every write's ARGV begins with.
 func (w *Writer) args(v verb, room string, more ...any) []any {
 	user, op := "", ""
 	if w.User != "" {
 		user = hearth.QuoteString(w.User)
+	}
+	user += "\n"
+	if w.Allow != nil {
+		user += cmp.Or(w.Role, noRole)
 	}
 	if w.Op != "" {
 		// The verb is part of it, so that an op_id used again for something else can't be answered with a result of
@@ -132,8 +144,18 @@ func (w *Writer) args(v verb, room string, more ...any) []any {
 	return append([]any{room, hearth.NewNonce(), w.Session, w.Peer, w.Conn, user, op}, more...)
 }
 
-// write runs a verb on one room on behalf of w.
+// write runs a verb on one room on behalf of w. If w's peer has another role than the write was allowed by, nothing was
+// executed; it is allowed anew, and repeated once.
 func (s *Store) write(ctx context.Context, v verb, room string, w *Writer, more ...any) (reply, error) {
+	r, err := s.call(ctx, v, s.keys.room(room), w.args(v, room, more...)...)
+	role, changed := errors.AsType[roleError](err)
+	if !changed || w.Allow == nil {
+		return r, err
+	}
+	if err := w.Allow(string(role)); err != nil {
+		return nil, err
+	}
+	w.Role = string(role)
 	return s.call(ctx, v, s.keys.room(room), w.args(v, room, more...)...)
 }
 
