@@ -103,14 +103,15 @@ func (r *Roles) Allow(p *Principal, room, role string, perm Permission) error {
 	return err
 }
 
-// AllowWrite is Allow for a change of the entry key: a role may be limited to some keys, a management token never is. An
-// error that names a key is forbidden, or bad_params if no entry can have that key.
+// AllowWrite is Allow for a change of the entry key, or of all entries that key, a pattern, matches: a role may be limited
+// to some keys, a management token never is. An error that names a key is forbidden, or bad_params if it can be none.
 func (r *Roles) AllowWrite(p *Principal, room, role, key string) error {
 	g, err := r.allow(p, room, role, Write)
+	// A pattern that matches another's text is within it: the * at its end stands for no less than itself.
 	if err != nil || g.Keys == nil || g.Keys.Match(key) {
 		return err
 	}
-	if err := hearth.CheckKey(key); err != nil {
+	if _, err := hearth.ParsePatterns([]string{key}); err != nil {
 		return err
 	}
 	return hearth.Errorf(hearth.ReasonForbidden, "role %q may not write the key %q", role, key)

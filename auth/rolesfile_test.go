@@ -77,7 +77,7 @@ default: {permissions: ["read"]}
 }
 
 func TestAllowWrite(t *testing.T) {
-	r := loadRoles(t, "roles: {student: {permissions: [write: [hand]]}}")
+	r := loadRoles(t, "roles: {student: {permissions: [write: [hand, notes/*]]}}")
 	peer := &Principal{Room: "r", User: "u", Role: "student"}
 	for _, tt := range []struct {
 		what       string
@@ -89,7 +89,12 @@ func TestAllowWrite(t *testing.T) {
 		{"its key", peer, "r", "student", "hand", ""},
 		{"another key", peer, "r", "student", "x", hearth.ReasonForbidden},
 		{"no key at all", peer, "r", "student", "", hearth.ReasonBadParams},
-		{"a pattern", peer, "r", "student", "x*", hearth.ReasonBadParams},
+		{"a pattern", peer, "r", "student", "x*", hearth.ReasonForbidden},
+		{"a pattern that goes beyond its key", peer, "r", "student", "hand*", hearth.ReasonForbidden},
+		{"a pattern within its keys", peer, "r", "student", "notes/1*", ""},
+		{"its pattern", peer, "r", "student", "notes/*", ""},
+		{"a pattern that goes beyond its pattern", peer, "r", "student", "notes*", hearth.ReasonForbidden},
+		{"all", peer, "r", "student", "*", hearth.ReasonForbidden},
 		{"a key without end", peer, "r", "student", strings.Repeat("k", 300), hearth.ReasonBadParams},
 		{"another room", peer, "q", "student", "hand", hearth.ReasonForbidden},
 		{"a role without", peer, "r", "other", "hand", hearth.ReasonForbidden},

@@ -58,6 +58,10 @@ var rpcNeeds = []rpcNeed{
 	{"group-remove", object{"name": "g", "peer_id": "bob"}, perms{auth.UpdateOthers}},
 	{"peer-leave-request", object{"requested_for": "bob"}, perms{auth.RemoveOthers}},
 	{"end-room", nil, perms{auth.EndRoom}},
+	{"lock-acquire", object{"name": "l", "ttl_ms": 5000}, perms{auth.Lock}},
+	{"lock-acquire", object{"name": "l", "ttl_ms": 5000, "keys": []string{"k*"}}, perms{auth.Lock, auth.Write}},
+	{"lock-renew", object{"name": "l", "token": 1}, perms{auth.Lock}},
+	{"lock-release", object{"name": "l", "token": 1}, perms{auth.Lock}},
 	{"analytics", nil, nil},
 	{"track-update", nil, nil},
 	{"trickle", nil, nil},
@@ -100,6 +104,11 @@ var httpNeeds = []struct {
 	{"GET /v1/rooms/:room/entry", "", "", byToken | byServer, perms{auth.Read}},
 	{"PUT /v1/rooms/:room/entry", "", "1", byStore | byServer, perms{auth.Write}},
 	{"DELETE /v1/rooms/:room/entry", "", "", byStore | byServer, perms{auth.Write}},
+	{"GET /v1/rooms/:room/locks", "", "", byToken | byServer, perms{auth.Read}},
+	{"POST /v1/rooms/:room/locks/:name", "/locks/l", `{"peer_id":"ann","ttl_ms":5000}`, byStore | byServer, perms{auth.Lock}},
+	{"POST /v1/rooms/:room/locks/:name", "/locks/l", `{"peer_id":"ann","ttl_ms":5000,"keys":["k"]}`, byStore | byServer, perms{auth.Lock, auth.Write}},
+	{"POST /v1/rooms/:room/locks/:name", "/locks/l", `{"peer_id":"ann","ttl_ms":5000,"token":1}`, byStore | byServer, perms{auth.Lock}},
+	{"DELETE /v1/rooms/:room/locks/:name", "/locks/l?token=1", "", byStore | byServer, perms{auth.Lock}},
 	{"POST /v1/rooms/:room/messages", "", `{"message":1}`, byStore | byServer, perms{auth.Broadcast}},
 }
 
@@ -151,15 +160,23 @@ func without(p auth.Permission) perms {
 	return slices.DeleteFunc(slices.Clone(everything), func(q auth.Permission) bool { return q == p })
 }
 
-// rolesOfAll is the roles that have one permission, all but one, all and none, and one that may write some keys.
+// rolesOfAll is the roles that have what some call needs, all but one permission, all and none, and one that may write
+// some keys.
 func rolesOfAll(t *testing.T) *auth.Roles {
 	t.Helper()
-	text := "roles:\n  nothing: {permissions: []}\n  " + roleOf(everything) + ": {permissions: [all]}\n" +
-		"  student: {permissions: [read, write: [hand, notes/*]]}\n"
+	lists := map[string]perms{roleOf(everything): everything, roleOf(nil): nil}
 	for _, p := range everything {
-		for _, list := range []perms{{p}, without(p)} {
-			text += "  " + roleOf(list) + ": {permissions: [" + names(list, ", ") + "]}\n"
-		}
+		lists[roleOf(without(p))] = without(p)
+	}
+	for _, n := range rpcNeeds {
+		lists[roleOf(n.needs)] = n.needs
+	}
+	for _, n := range httpNeeds {
+		lists[roleOf(n.needs)] = n.needs
+	}
+	text := "roles:\n  student: {permissions: [read, write: [hand, notes/*]]}\n"
+	for name, list := range lists {
+		text += "  " + name + ": {permissions: [" + names(list, ", ") + "]}\n"
 	}
 	roles, err := auth.LoadRoles([]byte(text))
 	if err != nil {
@@ -331,8 +348,26 @@ func TestWritesAreLimitedToKeys(t *testing.T) {
 		k.ok("set-metadata", object{"key": "hand"})
 	}
 	k.fails("set-metadata", object{"key": "x*", "data": 1}, -32602, "bad_params")
+	k.fails("set-metadata", object{"key": "notes/*", "data": 1}, -32602, "bad_params")
 	k.fails("set-metadata", object{"data": 1}, 403, "forbidden") // the key default
 	// Servers are narrowed by permission, not by key.
 	s := c.mint(auth.Principal{Management: true, Permissions: perms{auth.Write}})
 	c.do("PUT", "/v1/rooms/r/metadata/deck", s, "1").is(200)
+}
+
+// A lock keeps others from writing the keys that it binds, so a role can bind none but those that it may write.
+func TestLocksBindWhatTheirHolderMayWrite(t *testing.T) {
+	roles, err := auth.LoadRoles([]byte("roles: {student: {permissions: [read, lock, write: [hand, notes/*]]}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCluster(t, setup{nodes: 1, roles: roles})
+	k := c.join(0, "r", "ann", "student", nil)
+	acquire := func(keys ...string) object { return object{"name": "l", "ttl_ms": 5000, "keys": keys} }
+	for _, keys := range [][]string{{"hand"}, {"notes/*"}, {"notes/1*", "notes/2"}, {}} {
+		k.ok("lock-acquire", acquire(keys...))
+	}
+	for _, keys := range [][]string{{"*"}, {"notes*"}, {"hand*"}, {"deck"}, {"hand", "deck"}} {
+		k.fails("lock-acquire", acquire(keys...), 403, "forbidden")
+	}
 }

@@ -32,16 +32,13 @@ var refusals = map[string]hearth.Error{
 	"no_lease":         {Reason: hearth.ReasonBadParams, Detail: "the peer has no lease: a socket keeps it alive"},
 }
 
-// roleError is the cause of the refusal of a write that was allowed by another role than the peer has.
-type roleError string
-
-func (r roleError) Error() string { return "the peer's role is " + string(r) }
+// roleChanged begins the status of a write that was allowed by another role than the peer has; that one follows.
+const roleChanged = "role_changed "
 
 func refusal(status string) error {
-	if role, ok := strings.CutPrefix(status, "role_changed "); ok {
+	if strings.HasPrefix(status, roleChanged) {
 		return &hearth.Error{
 			Reason: hearth.ReasonUnavailable, Detail: "the peer's role was changed meanwhile; try again", RetryAfter: retryAfter,
-			Cause: roleError(role),
 		}
 	}
 	e, ok := refusals[status]

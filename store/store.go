@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -144,19 +145,25 @@ func (w *Writer) args(v verb, room string, more ...any) []any {
 	return append([]any{room, hearth.NewNonce(), w.Session, w.Peer, w.Conn, user, op}, more...)
 }
 
-// write runs a verb on one room on behalf of w. If w's peer has another role than the write was allowed by, nothing was
-// executed; it is allowed anew, and repeated once.
+// write runs a verb on one room on behalf of w.
 func (s *Store) write(ctx context.Context, v verb, room string, w *Writer, more ...any) (reply, error) {
-	r, err := s.call(ctx, v, s.keys.room(room), w.args(v, room, more...)...)
-	role, changed := errors.AsType[roleError](err)
-	if !changed || w.Allow == nil {
+	return statusOf(s.runFor(ctx, v, room, w, more...))
+}
+
+// runFor is write for a verb that has more than one status that is no refusal: the reply has its status. If w's peer has
+// another role than the write was allowed by, nothing was executed: it is decided anew, and repeated once.
+func (s *Store) runFor(ctx context.Context, v verb, room string, w *Writer, more ...any) (reply, error) {
+	keys := s.keys.room(room)
+	r, err := s.run(ctx, v, keys, w.args(v, room, more...)...)
+	role, changed := strings.CutPrefix(r.str(0), roleChanged)
+	if err != nil || !changed {
 		return r, err
 	}
-	if err := w.Allow(string(role)); err != nil {
+	if err := w.Allow(role); err != nil {
 		return nil, err
 	}
-	w.Role = string(role)
-	return s.call(ctx, v, s.keys.room(room), w.args(v, room, more...)...)
+	w.Role = role
+	return s.run(ctx, v, keys, w.args(v, room, more...)...)
 }
 
 // read runs a verb that changes nothing; its reply begins with the session's state.

@@ -403,7 +403,7 @@ func testFence(f *fixture) {
 			f.setRole(room, "ann", "speaker")
 			return nil
 		}
-		_, err := f.s.Set(f.ctx(), room, own, "k", []byte("2"), nil)
+		_, err := f.s.Set(f.ctx(), room, own, "k", []byte("2"), nil, hearth.Life{})
 		f.equal("reason", hearth.ReasonOf(err), hearth.ReasonUnavailable)
 		f.equal("value", string(f.get(room, "k").Data), "1")
 	})
