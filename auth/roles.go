@@ -2,6 +2,7 @@ package auth
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -15,7 +16,7 @@ type Permission string
 // Permissions.
 const (
 	Read         Permission = "read"          // see peers, metadata, locks and messages
-	Write        Permission = "write"         // change metadata
+	Write        Permission = "write"         // change metadata; a role may be limited to some keys
 	Broadcast    Permission = "broadcast"     // send messages
 	Lock         Permission = "lock"          // acquire, renew and release locks
 	History      Permission = "history"       // read what happened before one's own join
@@ -36,54 +37,100 @@ var (
 
 // Roles says what each role may do. It never changes, so goroutines may share it. A nil *Roles permits peers nothing.
 type Roles struct {
-	named map[string]grant
-	other grant // what a role has that is not named
+	named map[string]Role
+	other Role // what a role has that is not named; its own Name is empty
 }
 
-// grant is what one role may do.
-type grant struct {
-	permissions []Permission
+// Role is what one role may do. Its lists are shared and not to be changed.
+type Role struct {
+	Name        string
+	Permissions []Permission    // in the order in which they are declared here
+	Keys        hearth.Patterns // with Write: the keys that may be written; nil means all
+	// Priority is for who shows roles to people; 1 comes first, and 0 is a role that has none. It decides nothing here.
+	Priority int
 }
 
 // DefaultRoles is what holds without configuration: every role, whatever its name, has Read, Write, Broadcast and Lock,
 // and host and admin have all permissions.
 func DefaultRoles() *Roles {
-	all := grant{permissions: allPermissions}
+	first := []Permission{Read, Write, Broadcast, Lock}
 	return &Roles{
-		named: map[string]grant{"host": all, "admin": all},
-		other: grant{permissions: []Permission{Read, Write, Broadcast, Lock}},
+		named: map[string]Role{
+			"host":  {Name: "host", Permissions: allPermissions, Priority: 1},
+			"admin": {Name: "admin", Permissions: allPermissions, Priority: 2},
+			"guest": {Name: "guest", Permissions: first, Priority: 3},
+		},
+		other: Role{Permissions: first},
 	}
 }
 
+// Known returns the roles that the configuration names, without it host, admin and guest, in the order of their names.
+// A token may bear others too: see Role.
+func (r *Roles) Known() []Role {
+	if r == nil {
+		return nil
+	}
+	out := make([]Role, 0, len(r.named))
+	for _, name := range slices.Sorted(maps.Keys(r.named)) {
+		out = append(out, r.named[name])
+	}
+	return out
+}
+
+// Role returns what a role of any name may do: one that is not named has what the configuration gives to all others.
+func (r *Roles) Role(name string) Role {
+	if r == nil || name == "" {
+		return Role{}
+	}
+	g, ok := r.named[name]
+	if !ok {
+		g = r.other
+		g.Name = name
+	}
+	return g
+}
+
 // Allow returns nil if p may do in room what perm names, and else a forbidden error that says why not. It is asked on
-// every call; a yes allocates nothing.
+// every call; a yes allocates nothing. Of Write it says only whether there is a key that may be written: for a write ask
+// AllowWrite.
 //
 // The role is the one that the store holds for the member who calls: it may have been changed since the token was made,
 // and then it wins. For a caller who is no member, the role is p.Role. Allow does not fall back to that by itself: it
 // would give a demoted peer its old role back wherever a call site forgets the store's. For management tokens the role
 // means nothing; they may do all that they are not narrowed away from.
 func (r *Roles) Allow(p *Principal, room, role string, perm Permission) error {
-	if err := p.CheckRoom(room); err != nil {
+	_, err := r.allow(p, room, role, perm)
+	return err
+}
+
+// AllowWrite is Allow for a change of the entry key, or of all entries that key, a pattern, matches: a role may be limited
+// to some keys, a management token never is. An error that names a key is forbidden, or bad_params if it can be none.
+func (r *Roles) AllowWrite(p *Principal, room, role, key string) error {
+	g, err := r.allow(p, room, role, Write)
+	// A pattern that matches another's text is within it: the * at its end stands for no less than itself.
+	if err != nil || g.Keys == nil || g.Keys.Match(key) {
 		return err
+	}
+	if _, err := hearth.ParsePatterns([]string{key}); err != nil {
+		return err
+	}
+	return hearth.Errorf(hearth.ReasonForbidden, "role %q may not write the key %q", role, key)
+}
+
+// allow decides, and returns the role by which it did: the zero Role for a management token.
+func (r *Roles) allow(p *Principal, room, role string, perm Permission) (Role, error) {
+	if err := p.CheckRoom(room); err != nil {
+		return Role{}, err
 	}
 	if p.Management {
 		if p.Permissions == nil || slices.Contains(p.Permissions, perm) {
-			return nil
+			return Role{}, nil
 		}
-		return hearth.Errorf(hearth.ReasonForbidden, "the token is narrowed to permissions without %s", perm)
+		return Role{}, hearth.Errorf(hearth.ReasonForbidden, "the token is narrowed to permissions without %s", perm)
 	}
-	if slices.Contains(r.of(role).permissions, perm) {
-		return nil
+	g := r.Role(role)
+	if slices.Contains(g.Permissions, perm) {
+		return g, nil
 	}
-	return hearth.Errorf(hearth.ReasonForbidden, "role %q does not have the permission %s", role, perm)
-}
-
-func (r *Roles) of(role string) grant {
-	if r == nil || role == "" {
-		return grant{}
-	}
-	if g, ok := r.named[role]; ok {
-		return g
-	}
-	return r.other
+	return Role{}, hearth.Errorf(hearth.ReasonForbidden, "role %q does not have the permission %s", role, perm)
 }

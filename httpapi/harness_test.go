@@ -40,6 +40,7 @@ type setup struct {
 	origins     []string
 	joinTimeout time.Duration
 	limits      hearth.Limits
+	roles       *auth.Roles
 }
 
 // cluster is some nodes, as servers on loopback, on one Redis.
@@ -118,6 +119,7 @@ func (c *cluster) start(s setup) {
 	log := slog.New(slog.NewTextHandler(c.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	n := node.New(node.Options{
 		ID: "node" + strconv.Itoa(len(c.nodes)), Client: client, Store: st, Encode: EncodeNotification, Log: log,
+		Roles: s.roles,
 	})
 	srv := New(Options{
 		Node: n, Verifier: c.verifier, Dev: s.dev, AllowedOrigins: s.origins, JoinTimeout: s.joinTimeout, Log: log, Version: "test",

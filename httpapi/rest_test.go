@@ -57,7 +57,7 @@ func TestRooms(t *testing.T) {
 		c.do("POST", tree+"/r1/end", s, "").problem(409, "no_session")
 		c.do("POST", tree+"/r2/end", s, `{"lock":true}`).problem(400, "bad_params")
 		c.do("POST", tree+"/r2/end", s, "", "Hearth-Session", k.sess).problem(410, "session_ended")
-		c.do("POST", tree+"/r2/end", c.token("r2", "ann", "guest"), "", "Hearth-Conn", k.conn).problem(403, "forbidden")
+		c.do("POST", tree+"/r2/end", c.token("r2", "ann", "guest"), "", "Hearth-Conn", k.conn).problem(409, "not_member")
 	})
 }
 

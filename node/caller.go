@@ -18,8 +18,18 @@ type Caller struct {
 	Lock      hearth.Holding // a metadata write is refused unless this is the current holding of the lock; zero for none
 }
 
-// writer returns the fence of a write, after the permission was decided.
+// writer returns the fence of a write that needs perm; "" needs no more than the room.
 func (n *Node) writer(c *Caller, perm auth.Permission) (store.Writer, error) {
+	if perm == "" {
+		return n.allowed(c, nil)
+	}
+	return n.allowed(c, func(role string) error { return n.roles.Allow(c.Principal, c.Room, role, perm) })
+}
+
+// allowed returns the fence of a write that allow permits; nil permits every role. For a peer the role that counts is the
+// one in the store: a token, and to a moment a socket, may have an older one. So what the caller's role permits is done
+// if the store has that role, and else decided anew by the one it has; so is what the caller's role does not permit.
+func (n *Node) allowed(c *Caller, allow func(role string) error) (store.Writer, error) {
 	if err := c.Principal.CheckRoom(c.Room); err != nil {
 		return store.Writer{}, err
 	}
@@ -27,18 +37,23 @@ func (n *Node) writer(c *Caller, perm auth.Permission) (store.Writer, error) {
 	if c.Conn == (hearth.ConnID{}) && !c.Principal.Management {
 		return store.Writer{}, hearth.BadParams("a peer's write names its connection: send the conn_id that join returned in the header Hearth-Conn")
 	}
-	if err := n.allow(c, perm); err != nil {
-		return store.Writer{}, err
-	}
-	if err := hearth.CheckOpID(c.Op); err != nil {
-		return store.Writer{}, err
-	}
 	w := store.Writer{Session: c.Session, Op: c.Op, Key: c.Principal.AccessKey}
-	if c.Conn == (hearth.ConnID{}) {
-		return w, nil
+	if c.Conn != (hearth.ConnID{}) {
+		w.Peer, w.Conn, w.User = c.Conn.Peer, c.Conn.Secret, c.Principal.User
 	}
-	w.Peer, w.Conn, w.User = c.Conn.Peer, c.Conn.Secret, c.Principal.User
-	return w, nil
+	if allow != nil {
+		err := allow(c.Role)
+		if err != nil && (c.Principal.Management || hearth.ReasonOf(err) != hearth.ReasonForbidden) {
+			return store.Writer{}, err
+		}
+		if err == nil {
+			w.Role = c.Role
+		}
+		if !c.Principal.Management {
+			w.Allow = allow
+		}
+	}
+	return w, hearth.CheckOpID(c.Op)
 }
 
 // allow decides whether the caller may do what needs perm in its room; "" needs no more than the room.

@@ -50,7 +50,16 @@ func (n *Node) Acquire(ctx context.Context, c *Caller, q AcquireParams) (Held, e
 }
 
 func (n *Node) acquire(ctx context.Context, c *Caller, q AcquireParams, wait time.Duration) (Held, error) {
-	w, err := n.writer(c, auth.Lock)
+	// What it binds nobody else can write, so the holder has to be allowed to.
+	w, err := n.allowed(c, func(role string) error {
+		err := n.roles.Allow(c.Principal, c.Room, role, auth.Lock)
+		if q.Keys != nil {
+			for _, key := range *q.Keys {
+				err = cmp.Or(err, n.roles.AllowWrite(c.Principal, c.Room, role, key))
+			}
+		}
+		return err
+	})
 	if err != nil {
 		return Held{}, err
 	}

@@ -19,7 +19,7 @@ type Changed = store.Changed
 func (n *Node) Set(
 	ctx context.Context, c *Caller, key string, data json.RawMessage, expect *uint64, life hearth.Life,
 ) (Changed, error) {
-	w, err := n.metadataWriter(c)
+	w, err := n.metadataWriter(c, hearth.Op{Kind: hearth.OpSet, Key: key})
 	if err != nil {
 		return Changed{}, err
 	}
@@ -36,9 +36,20 @@ func (n *Node) Set(
 	return n.store.Set(ctx, c.Room, w, op.Key, op.Data, op.IfVersion, op.Life)
 }
 
-// metadataWriter is writer for metadata, whose writes may name a lock as well.
-func (n *Node) metadataWriter(c *Caller) (store.Writer, error) {
-	w, err := n.writer(c, auth.Write)
+// metadataWriter is writer for ops on metadata: it takes the permission to write for each key, and may name a lock as well.
+func (n *Node) metadataWriter(c *Caller, ops ...hearth.Op) (store.Writer, error) {
+	w, err := n.allowed(c, func(role string) error {
+		for i := range ops {
+			if ops[i].Kind == hearth.OpCheck {
+				if err := n.roles.Allow(c.Principal, c.Room, role, auth.Read); err != nil {
+					return err
+				}
+			} else if err := n.roles.AllowWrite(c.Principal, c.Room, role, ops[i].Key); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return store.Writer{}, err
 	}
@@ -64,7 +75,7 @@ func (n *Node) expectEnd(room string, l hearth.Life) {
 
 // Delete removes one entry; an absent one is no change. Errors: as of Set.
 func (n *Node) Delete(ctx context.Context, c *Caller, key string, expect *uint64) (Changed, error) {
-	w, err := n.metadataWriter(c)
+	w, err := n.metadataWriter(c, hearth.Op{Kind: hearth.OpDelete, Key: key})
 	if err != nil {
 		return Changed{}, err
 	}
@@ -78,7 +89,7 @@ func (n *Node) Delete(ctx context.Context, c *Caller, key string, expect *uint64
 
 // Update does all ops, as one change, or none. Errors: as of Set, of the first op that failed.
 func (n *Node) Update(ctx context.Context, c *Caller, ops []hearth.Op) (Changed, error) {
-	w, err := n.metadataWriter(c)
+	w, err := n.metadataWriter(c, ops...)
 	if err != nil {
 		return Changed{}, err
 	}

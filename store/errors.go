@@ -32,7 +32,15 @@ var refusals = map[string]hearth.Error{
 	"no_lease":         {Reason: hearth.ReasonBadParams, Detail: "the peer has no lease: a socket keeps it alive"},
 }
 
+// roleChanged begins the status of a write that was allowed by another role than the peer has; that one follows.
+const roleChanged = "role_changed "
+
 func refusal(status string) error {
+	if strings.HasPrefix(status, roleChanged) {
+		return &hearth.Error{
+			Reason: hearth.ReasonUnavailable, Detail: "the peer's role was changed meanwhile; try again", RetryAfter: retryAfter,
+		}
+	}
 	e, ok := refusals[status]
 	if !ok {
 		return hearth.Errorf(hearth.ReasonInternal, "unknown status %q", status)

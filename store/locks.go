@@ -44,8 +44,8 @@ func (s *Store) Acquire(ctx context.Context, room string, w Writer, q AcquireReq
 	for _, p := range q.Keys {
 		patterns.WriteString(string(p) + "\n")
 	}
-	res, err := s.run(ctx, verbLockAcquire, s.keys.room(room), w.args(verbLockAcquire, room,
-		q.Lock, millis(q.TTL), millis(q.Wait), q.Peer, patterns.String(), set)...)
+	res, err := s.runFor(ctx, verbLockAcquire, room, &w,
+		q.Lock, millis(q.TTL), millis(q.Wait), q.Peer, patterns.String(), set)
 	if err != nil {
 		return Held{}, err
 	}

@@ -112,7 +112,10 @@ func (s *Store) run(ctx context.Context, v verb, keys []string, args ...any) (re
 // call runs a verb that returns a status first, and turns a status other than ok into its error; the rest of the reply is
 // returned with it, for refusals that carry something.
 func (s *Store) call(ctx context.Context, v verb, keys []string, args ...any) (reply, error) {
-	res, err := s.run(ctx, v, keys, args...)
+	return statusOf(s.run(ctx, v, keys, args...))
+}
+
+func statusOf(res reply, err error) (reply, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -7,10 +7,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -112,13 +114,24 @@ type Writer struct {
 	// Lock, if it names a holding, is one more fence of a metadata write: the write is refused with lock_lost unless it is
 	// the current one. Other writes do not look at it.
 	Lock hearth.Holding
+	// Role is the role by which a peer's write was allowed. If the peer has another one by now, or Role is "", Allow is
+	// asked about that one, and the write is done if it says yes. With Allow nil the role doesn't matter.
+	Role  string
+	Allow func(role string) error
 }
+
+// noRole stands for a Role that is yet to be learnt; it is no role's name.
+const noRole = "-"
 
 // args is what every write's ARGV begins with.
 func (w *Writer) args(v verb, room string, more ...any) []any {
 	user, op := "", ""
 	if w.User != "" {
 		user = hearth.QuoteString(w.User)
+	}
+	user += "\n"
+	if w.Allow != nil {
+		user += cmp.Or(w.Role, noRole)
 	}
 	if w.Op != "" {
 		// The verb is part of it, so that an op_id used again for something else can't be answered with a result of
@@ -134,7 +147,23 @@ func (w *Writer) args(v verb, room string, more ...any) []any {
 
 // write runs a verb on one room on behalf of w.
 func (s *Store) write(ctx context.Context, v verb, room string, w *Writer, more ...any) (reply, error) {
-	return s.call(ctx, v, s.keys.room(room), w.args(v, room, more...)...)
+	return statusOf(s.runFor(ctx, v, room, w, more...))
+}
+
+// runFor is write for a verb that has more than one status that is no refusal: the reply has its status. If w's peer has
+// another role than the write was allowed by, nothing was executed: it is decided anew, and repeated once.
+func (s *Store) runFor(ctx context.Context, v verb, room string, w *Writer, more ...any) (reply, error) {
+	keys := s.keys.room(room)
+	r, err := s.run(ctx, v, keys, w.args(v, room, more...)...)
+	role, changed := strings.CutPrefix(r.str(0), roleChanged)
+	if err != nil || !changed {
+		return r, err
+	}
+	if err := w.Allow(role); err != nil {
+		return nil, err
+	}
+	w.Role = role
+	return s.run(ctx, v, keys, w.args(v, room, more...)...)
 }
 
 // read runs a verb that changes nothing; its reply begins with the session's state.

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/auth"
 )
 
 // config is what the server is told: by flags, HEARTH_* variables of the same names, or a YAML file, in this order.
@@ -28,6 +29,7 @@ type config struct {
 	accessKey  string
 	secret     string
 	origins    []string
+	rolesFile  string
 	nodeID     string
 	drain      time.Duration
 	logLevel   string
@@ -87,6 +89,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.accessKey, "app-access-key", "", "access key of the pair that signs tokens")
 	f.StringVar(&c.secret, "app-secret", "", "secret of the pair that signs tokens, 32 bytes or more; better set as HEARTH_APP_SECRET")
 	f.StringSliceVar(&c.origins, "allowed-origins", nil, "origins whose pages may connect, besides the server's own; * for all")
+	f.StringVar(&c.rolesFile, "roles-file", "", "YAML file of roles and what each may do (default: all may read, write, broadcast and lock, host and admin everything)")
 	f.StringVar(&c.nodeID, "node-id", "", "name of this node in logs and in the header Hearth-Node (default random)")
 	f.DurationVar(&c.drain, "drain", 20*time.Second, "how long a stopping node may take to end what is open")
 	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -193,6 +196,22 @@ func readFile(path string) (map[string]string, error) {
 		out[strings.ReplaceAll(name, "_", "-")] = text
 	}
 	return out, nil
+}
+
+// roles returns what roles may do; nil without a file, for the default.
+func (c *config) roles() (*auth.Roles, error) {
+	if c.rolesFile == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(c.rolesFile)
+	if err != nil {
+		return nil, fmt.Errorf("HEARTH_ROLES_FILE: %w", err)
+	}
+	roles, err := auth.LoadRoles(text)
+	if err != nil {
+		return nil, fmt.Errorf("HEARTH_ROLES_FILE: %s: %w", c.rolesFile, err)
+	}
+	return roles, nil
 }
 
 var prefixGrammar = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)

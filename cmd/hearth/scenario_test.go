@@ -239,12 +239,15 @@ func TestStartErrors(t *testing.T) {
 		{"development off loopback", "development mode listens on loopback only", []string{"HEARTH_ADDR=0.0.0.0:0"}},
 		{"a key without a secret", "HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET go together", []string{"HEARTH_APP_ACCESS_KEY=k"}},
 		{"Redis without keys", "set HEARTH_APP_ACCESS_KEY", []string{"HEARTH_REDIS=redis://127.0.0.1:1"}},
-		{"no Redis there", "does not answer", []string{"HEARTH_REDIS=redis://u:hidden@127.0.0.1:1", "HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=" + appSecret}},
+		{"no Redis there", "does not answer", []string{"HEARTH_REDIS=redis://u:hushhush@127.0.0.1:1", "HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=" + appSecret}},
 		{"a scheme that is none", "HEARTH_REDIS must be", []string{"HEARTH_REDIS=memcached://h", "HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=" + appSecret}},
-		{"a password that breaks the URL", "HEARTH_REDIS must be", []string{"HEARTH_REDIS=redis://:hidden#2@127.0.0.1:1", "HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=" + appSecret}},
+		{"a password that breaks the URL", "HEARTH_REDIS must be", []string{"HEARTH_REDIS=redis://:hushhush#2@127.0.0.1:1", "HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=" + appSecret}},
 		{"a prefix out of its grammar", "HEARTH_PREFIX must match", []string{"HEARTH_PREFIX=a:b"}},
 		{"a size that is none", "is no size", []string{"HEARTH_MAX_VALUE=big"}},
 		{"an unknown setting in the file", "unknown setting", []string{"HEARTH_CONFIG=" + file(t, "nonsense: 1\n")}},
+		{"no file of roles", "HEARTH_ROLES_FILE: open", []string{"HEARTH_ROLES_FILE=" + t.TempDir() + "/none.yaml"}},
+		{"a role with a permission that is none", `role a: line 3: no permission is named "wirte"`,
+			[]string{"HEARTH_ROLES_FILE=" + file(t, "roles:\n  a:\n    permissions: [wirte]\n")}},
 		{"a short secret", "secret", []string{"HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=short"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -252,13 +255,26 @@ func TestStartErrors(t *testing.T) {
 			if err == nil || !bytes.Contains(out, []byte(c.want)) {
 				t.Errorf("%v: %s", err, out)
 			}
-			if strings.Contains(string(out), "hidden") {
+			if strings.Contains(string(out), "hushhush") {
 				t.Errorf("a password is shown: %s", out)
 			}
 			if n := bytes.Count(bytes.TrimSpace(out), []byte("\n")); n > 0 {
 				t.Errorf("more than one line: %s", out)
 			}
 		})
+	}
+}
+
+// TestRolesFile: what the file says is what holds, to the keys of a role.
+func TestRolesFile(t *testing.T) {
+	roles := file(t, "roles:\n  host: {permissions: [read, write: [hand]]}\n")
+	n := start(t, []string{"HEARTH_CONFIG=" + file(t, "roles_file: "+roles+"\n")})
+	c := n.dev(t, "room", "ann")
+	c.call("set-metadata", `{"key":"hand","data":true}`)
+	for method, params := range map[string]string{"set-metadata": `{"key":"deck","data":1}`, "broadcast": `{"info":{"message":1}}`} {
+		if code := c.fail(method, params); code != 403 {
+			t.Errorf("%s %s: code %d", method, params, code)
+		}
 	}
 }
 

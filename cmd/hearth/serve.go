@@ -56,6 +56,10 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	for _, name := range unknownVariables(os.Environ()) {
 		log.Warn("no setting has this variable's name; hearth serve --help lists them", "variable", name)
 	}
+	roles, err := c.roles()
+	if err != nil {
+		return err
+	}
 	redis.SetLogger(redisLog{log})
 	listener, err := c.listen(ctx)
 	if err != nil {
@@ -83,7 +87,7 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 		log.Warn("HEARTH_APP_SECRET is short", "bytes", len(c.secret), "recommended", auth.GoodSecretLen)
 	}
 	//nolint:contextcheck // the node outlives ctx: it is stopped in order, after ctx has ended
-	n := node.New(node.Options{ID: c.nodeID, Client: client, Store: st, Encode: httpapi.EncodeNotification, Log: log})
+	n := node.New(node.Options{ID: c.nodeID, Client: client, Store: st, Roles: roles, Encode: httpapi.EncodeNotification, Log: log})
 	server := httpapi.New(httpapi.Options{
 		Node: n, Verifier: verifier, Dev: dev, AllowedOrigins: c.origins, Log: log, Version: versionText(),
 	})

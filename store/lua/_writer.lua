@@ -1,11 +1,13 @@
 -- The fence of a write and the memory of its op_id. Needs _event and _peer.
 -- ARGV[3..7]: session ('' if any), peer ('' for a server), conn, user (JSON string; '' if a server acts by a peer's conn),
--- op ('' for none).
-local SESSION, PEER, CONN, USER, OP = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+-- a newline and the role by which the write was allowed ('' if it needs no permission), op ('' for none).
+local SESSION, PEER, CONN, OP = ARGV[3], ARGV[4], ARGV[5], ARGV[7]
+local USER, ROLE = string.match(ARGV[6], '^([^\n]*)\n(.*)$')
 local writer                      -- the writing peer's record
 local BY = PEER ~= '' and PEER or '-'
 
--- fence returns why the write is refused, or nil: the session has to be the live one, and the connection the peer's.
+-- fence returns why the write is refused, or nil: the session has to be the live one, the connection the peer's, and its
+-- role the one by which the write was allowed; else "role_changed <role>" says which it is.
 local function fence()
   if not session then return SESSION ~= '' and 'session_ended' or 'no_session' end
   if SESSION ~= '' and SESSION ~= session then return 'session_ended' end
@@ -14,6 +16,7 @@ local function fence()
   if not rec then return 'not_member' end
   local r = unpack_record(rec)
   if r.conn ~= CONN or (USER ~= '' and r.user ~= USER) then return 'not_member' end
+  if ROLE ~= '' and ROLE ~= r.role then return 'role_changed ' .. r.role end
   writer = r
   return nil
 end

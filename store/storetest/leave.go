@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"errors"
+	"strings"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -336,6 +338,34 @@ func testFence(f *fixture) {
 				own.User = ""
 				f.ok(write.call(f, room, own))
 			})
+			f.run("is done by the role that the store has", func(f *fixture) {
+				for _, tt := range []struct {
+					by    string // the role by which it was allowed; ann is a guest
+					says  error  // what is decided by another role
+					asked int
+				}{
+					{"guest", errors.New("not to be asked"), 0},
+					{"host", nil, 1},
+					{"host", hearth.Errorf(hearth.ReasonForbidden, "no"), 1},
+					{"", nil, 1},
+					{"", hearth.Errorf(hearth.ReasonForbidden, "no"), 1},
+				} {
+					room, own := open(f)
+					asked := 0
+					own.Role, own.Allow = tt.by, func(role string) error {
+						asked++
+						f.equal("role asked about", role, "guest")
+						return tt.says
+					}
+					call := func() error { return write.call(f, room, own) }
+					if tt.asked > 0 && tt.says != nil {
+						f.refused(room, hearth.ReasonForbidden, call)
+					} else {
+						f.ok(call())
+					}
+					f.equal("asked", asked, tt.asked)
+				}
+			})
 			if write.server {
 				f.run("is done by a server", func(f *fixture) {
 					room, own := open(f)
@@ -366,4 +396,25 @@ func testFence(f *fixture) {
 			})
 		})
 	}
+
+	f.run("a role that changes again while it is decided is for the caller to try again", func(f *fixture) {
+		room, own := open(f)
+		own.Role, own.Allow = "host", func(string) error {
+			f.setRole(room, "ann", "speaker")
+			return nil
+		}
+		_, err := f.s.Set(f.ctx(), room, own, "k", []byte("2"), nil, hearth.Life{})
+		f.equal("reason", hearth.ReasonOf(err), hearth.ReasonUnavailable)
+		f.equal("value", string(f.get(room, "k").Data), "1")
+	})
+}
+
+// setRole writes another role into a peer's record.
+func (f *fixture) setRole(room, peer, role string) {
+	f.Helper()
+	record, err := f.env.Client.HGet(f.ctx(), f.key("c", room), peer).Result()
+	f.ok(err)
+	lines := strings.Split(record, "\n")
+	lines[2] = role
+	f.ok(f.env.Client.HSet(f.ctx(), f.key("c", room), peer, strings.Join(lines, "\n")).Err())
 }
