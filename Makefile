@@ -4,6 +4,9 @@ GOLANGCI_VERSION := v2.15.0
 TOOLS            := bin/tools
 GOLANGCI         := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 
+REDOCLY_VERSION  := 2.77.0
+REDOCLY          := $(TOOLS)/redocly-$(REDOCLY_VERSION)
+
 # What `make bench` measures, and for how long each.
 BENCH     ?= .
 BENCHTIME ?= 1s
@@ -12,7 +15,7 @@ BENCHTIME ?= 1s
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help test build run lint fmt bench compose-test clean cc
+.PHONY: help test build run lint openapi-lint fmt bench compose-test clean cc npm
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +35,9 @@ run: ## serve on 127.0.0.1:8080 in development mode, with the embedded Redis
 lint: $(GOLANGCI) ## run the linters (installs golangci-lint into bin/tools)
 	$(GOLANGCI) run ./...
 
+openapi-lint: $(REDOCLY) ## lint httpapi/openapi.yaml (needs npm; installs @redocly/cli into bin/tools)
+	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(REDOCLY)/node_modules/.bin/redocly lint hearth
+
 fmt: $(GOLANGCI) ## format the code
 	$(GOLANGCI) fmt ./...
 
@@ -48,6 +54,14 @@ clean: ## remove what was built
 cc:
 	@cc=$$(go env CC) && command -v $${cc%% *} >/dev/null || { \
 		echo 'make test needs a C compiler for -race: apt-get install gcc, or xcode-select --install' >&2; exit 1; }
+
+npm:
+	@command -v npm >/dev/null || { echo 'this needs Node.js 22.12 or later (or 20.19) with npm: https://nodejs.org/en/download' >&2; exit 1; }
+
+# It brings no other packages, so its version is all that has to be pinned.
+$(REDOCLY): | npm
+	npm install --prefix $@.new --no-save --no-audit --no-fund --ignore-scripts --loglevel error @redocly/cli@$(REDOCLY_VERSION)
+	mv $@.new $@
 
 # The version is in the file's name, so that another one is another file.
 $(GOLANGCI):

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -155,4 +156,22 @@ func TestTokensTravel(t *testing.T) {
 			t.Errorf("the log has %q of a token or secret", part)
 		}
 	}
+}
+
+// What is no handshake is told so as any other error is.
+func TestHalfAHandshake(t *testing.T) {
+	c := newCluster(t, setup{nodes: 1})
+	whole := []string{
+		"Upgrade", "websocket", "Connection", "keep-alive, Upgrade", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==",
+	}
+	for i := 0; i < len(whole); i += 2 {
+		without := slices.Concat(whole[:i], whole[i+2:])
+		for _, headers := range [][]string{without, append(slices.Clone(without), whole[i], "12")} {
+			a := c.do("GET", "/v1/ws?token="+c.token("r", "x", "guest"), "", "", headers...).problem(400, "bad_request")
+			if a.header.Get("Sec-WebSocket-Version") != "13" {
+				t.Errorf("%s: which version to use is not said: %v", headers, a.header)
+			}
+		}
+	}
+	c.dial(0, []string{"token", c.token("r", "x", "guest")}).open()
 }

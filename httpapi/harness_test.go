@@ -23,8 +23,6 @@ import (
 	"github.com/hearthstore/hearth/store"
 )
 
-func TestMain(m *testing.M) { redistest.Main(m) }
-
 // patience is how long a test waits for what has to come: far more than it takes, also beside other tests.
 const patience = 15 * time.Second
 
@@ -94,7 +92,7 @@ func newClusterOn(tb testing.TB, server *redistest.Server, s setup) *cluster {
 	tb.Cleanup(transport.CloseIdleConnections)
 	c := &cluster{
 		TB: tb, redis: server, verifier: verifier, logs: &logBuffer{}, marks: &atomic.Int64{},
-		http: &http.Client{Transport: transport, Timeout: patience},
+		http: &http.Client{Transport: checked(tb, transport), Timeout: patience},
 	}
 	for range s.nodes {
 		c.start(s)
@@ -105,7 +103,7 @@ func newClusterOn(tb testing.TB, server *redistest.Server, s setup) *cluster {
 // on returns the cluster as a subtest uses it.
 func (c *cluster) on(t *testing.T) *cluster {
 	d := *c
-	d.TB = t
+	d.TB, d.http = t, &http.Client{Transport: checked(t, c.http.Transport), Timeout: patience}
 	return &d
 }
 

@@ -103,13 +103,21 @@ func (s *Server) getEntry(c echo.Context) error {
 		return hearth.Errorf(hearth.ReasonNotFound, "the session has no entry of that key")
 	}
 	tag := hearth.ETag(ses.ID, e.ChangeVersion)
-	for t := range strings.SplitSeq(c.Request().Header.Get("If-None-Match"), ",") {
-		if t = strings.TrimPrefix(strings.TrimSpace(t), "W/"); t == tag || t == "*" {
-			c.Response().Header().Set("ETag", tag)
-			return c.NoContent(http.StatusNotModified)
-		}
+	if noneMatch(c.Request(), tag) {
+		c.Response().Header().Set("ETag", tag)
+		return c.NoContent(http.StatusNotModified)
 	}
 	return sendEntry(c, ses.ID, &e)
+}
+
+// noneMatch reports whether the request's If-None-Match names what is there: its copy is still good.
+func noneMatch(r *http.Request, tag string) bool {
+	for t := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
+		if t = strings.TrimPrefix(strings.TrimSpace(t), "W/"); t == tag || t == "*" {
+			return true
+		}
+	}
+	return false
 }
 
 func sendEntry(c echo.Context, session string, e *hearth.Entry) error {

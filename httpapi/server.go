@@ -97,6 +97,7 @@ func (s *Server) routes() {
 	e.GET("/healthz", s.healthz)
 	e.GET("/readyz", s.readyz)
 	e.GET("/metrics", echo.WrapHandler(s.metrics.handler()))
+	e.GET("/openapi.yaml", s.openAPI)
 	e.GET("/v1/ws", s.websocket)
 
 	v1 := e.Group("/v1", s.bound, s.authenticate)

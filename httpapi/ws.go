@@ -18,8 +18,9 @@ import (
 // of a failed one. The handler returns at once, so that what net/http keeps for a request is freed while the socket lives.
 func (s *Server) websocket(c echo.Context) error {
 	r := c.Request()
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return hearth.Errorf(hearth.ReasonBadRequest, "connect with a WebSocket")
+	if !isHandshake(r) {
+		c.Response().Header().Set("Sec-WebSocket-Version", "13")
+		return hearth.Errorf(hearth.ReasonBadRequest, "connect with a WebSocket of version 13")
 	}
 	if !s.originAllowed(r) {
 		return hearth.Errorf(hearth.ReasonForbidden, "this origin is not allowed; HEARTH_ALLOWED_ORIGINS lists those that are")
@@ -62,6 +63,14 @@ func (s *Server) websocket(c echo.Context) error {
 		_ = nc.Close()
 	}
 	return nil
+}
+
+// isHandshake reports whether a request opens a WebSocket. gobwas looks at the same, but would answer by itself, and in
+// plain text.
+func isHandshake(r *http.Request) bool {
+	h := r.Header
+	return strings.EqualFold(h.Get("Upgrade"), "websocket") && strings.Contains(strings.ToLower(h.Get("Connection")), "upgrade") &&
+		h.Get("Sec-WebSocket-Version") == "13" && len(h.Get("Sec-WebSocket-Key")) == 24
 }
 
 // originAllowed reports whether a browser's page may connect: from the same host, or from a configured origin. What sends
