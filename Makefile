@@ -4,6 +4,9 @@ GOLANGCI_VERSION := v2.15.0
 TOOLS            := bin/tools
 GOLANGCI         := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 
+# The test of 100ms's SDK, with dependencies of its own.
+HMS := sdk/hms-compat
+
 # What `make bench` measures, and for how long each.
 BENCH     ?= .
 BENCHTIME ?= 1s
@@ -12,7 +15,7 @@ BENCHTIME ?= 1s
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help test build run lint fmt bench compose-test clean cc
+.PHONY: help test sdk-test build run lint fmt bench compose-test clean cc
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +25,16 @@ help: ## list these targets
 test: cc ## run all tests, with -race and on a real Redis (installs it on Debian)
 	@sh scripts/ensure-redis.sh
 	HEARTH_TEST_REDIS=required go test -race -count=1 -timeout 10m ./...
+
+sdk-test: build $(HMS)/node_modules/.package-lock.json ## drive the web SDK of 100ms against two nodes (needs Node and npm)
+	@sh scripts/ensure-redis.sh
+	cd $(HMS) && npm test --silent
+
+# npm writes this file last. `npm ci` takes the versions of the lock file and nothing else.
+$(HMS)/node_modules/.package-lock.json: $(HMS)/package-lock.json
+	@sh scripts/ensure-node.sh
+	cd $(HMS) && npm ci
+	touch $@
 
 build: ## build bin/hearth, a static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/hearth ./cmd/hearth
@@ -42,7 +55,7 @@ compose-test: ## build the image and try docker-compose.yml end to end
 	bash deploy/compose-test.sh
 
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin $(HMS)/node_modules
 
 # The race detector is C: without a compiler go test only says that cgo is off.
 cc:
