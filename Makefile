@@ -7,6 +7,9 @@ GOLANGCI         := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 REDOCLY_VERSION  := 2.77.0
 REDOCLY          := $(TOOLS)/redocly-$(REDOCLY_VERSION)
 
+# The test of 100ms's SDK, with dependencies of its own.
+HMS := sdk/hms-compat
+
 # What `make bench` measures, and for how long each.
 BENCH     ?= .
 BENCHTIME ?= 1s
@@ -15,7 +18,7 @@ BENCHTIME ?= 1s
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help test build run lint openapi-lint fmt bench compose-test clean cc npm
+.PHONY: help test sdk-test build run lint openapi-lint fmt bench compose-test clean cc npm
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +28,16 @@ help: ## list these targets
 test: cc ## run all tests, with -race and on a real Redis (installs it on Debian)
 	@sh scripts/ensure-redis.sh
 	HEARTH_TEST_REDIS=required go test -race -count=1 -timeout 10m ./...
+
+sdk-test: build $(HMS)/node_modules/.package-lock.json ## drive the web SDK of 100ms against two nodes (needs Node and npm)
+	@sh scripts/ensure-redis.sh
+	cd $(HMS) && npm test --silent
+
+# npm writes this file last. `npm ci` takes the versions of the lock file and nothing else.
+$(HMS)/node_modules/.package-lock.json: $(HMS)/package-lock.json
+	@sh scripts/ensure-node.sh
+	cd $(HMS) && npm ci
+	touch $@
 
 build: ## build bin/hearth, a static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/hearth ./cmd/hearth
@@ -48,7 +61,7 @@ compose-test: ## build the image and try docker-compose.yml end to end
 	bash deploy/compose-test.sh
 
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin $(HMS)/node_modules
 
 # The race detector is C: without a compiler go test only says that cgo is off.
 cc:

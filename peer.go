@@ -61,12 +61,21 @@ func AppendNames(dst []byte, names []string) []byte {
 	return append(dst, ']')
 }
 
+// CheckGroup returns a bad_params error that names what if s can't be a group: a ValidName, of which the first byte may
+// also be '_', as in the name under which 100ms's clients raise hands.
+func CheckGroup(what, s string) error {
+	if len(s) <= MaxNameLen && ValidName(strings.TrimPrefix(s, "_")) {
+		return nil
+	}
+	return BadParams("%s must match _?[A-Za-z0-9][A-Za-z0-9._:~@+=-]*, at most %d bytes", what, MaxNameLen)
+}
+
 // CheckGroups returns an error if groups can't be a peer's groups, and else the groups without repeats.
 func CheckGroups(groups []string) ([]string, error) {
 	var out []string
 	seen := map[string]bool{}
 	for _, g := range groups {
-		if err := CheckName("group", g); err != nil {
+		if err := CheckGroup("group", g); err != nil {
 			return nil, err
 		}
 		if !seen[g] {

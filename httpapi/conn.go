@@ -36,6 +36,8 @@ type conn struct {
 	ctx    context.Context //nolint:containedctx // the connection's own life, ended by its reader
 	cancel context.CancelFunc
 	calls  sync.WaitGroup // whose answers come later
+	// implicit is nil but for a 100ms client.
+	implicit *implicit
 
 	// The reader's own; shutdown looks at member only once the reader has ended.
 	member *node.Member
@@ -52,9 +54,15 @@ type conn struct {
 func (c *conn) serve() {
 	defer c.srv.forget(c)
 	defer c.cancel()
-	c.patience = time.AfterFunc(c.srv.o.JoinTimeout, func() {
+	limit, late := c.srv.o.JoinTimeout, node.CloseNoJoin
+	if c.implicit != nil {
+		limit, late = c.srv.o.PreviewTimeout, node.CloseNormal
+		c.implicit.start()
+		defer c.implicit.timer.Stop()
+	}
+	c.patience = time.AfterFunc(limit, func() {
 		if !c.joined.Load() {
-			c.Close(node.CloseNoJoin, "no join in time")
+			c.Close(late, "no join in time")
 		}
 	})
 	c.expire(c.principal.Load())
@@ -103,6 +111,9 @@ func (c *conn) read() (code node.CloseCode, reason string) {
 		}
 		if c.handle(text) {
 			return node.CloseNormal, "left"
+		}
+		if c.implicit != nil {
+			c.implicit.greet()
 		}
 		if cap(c.text) > keepText {
 			c.text = nil

@@ -37,6 +37,9 @@ type setup struct {
 	dev         bool
 	origins     []string
 	joinTimeout time.Duration
+	preview     time.Duration
+	greetAfter  time.Duration // an hour, so that the order of messages is what tells
+	publicWS    string
 	limits      hearth.Limits
 	roles       *auth.Roles
 }
@@ -114,13 +117,17 @@ func (c *cluster) start(s setup) {
 	if err != nil {
 		c.Fatal(err)
 	}
+	if s.greetAfter == 0 {
+		s.greetAfter = time.Hour
+	}
 	log := slog.New(slog.NewTextHandler(c.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	n := node.New(node.Options{
 		ID: "node" + strconv.Itoa(len(c.nodes)), Client: client, Store: st, Encode: EncodeNotification, Log: log,
 		Roles: s.roles,
 	})
 	srv := New(Options{
-		Node: n, Verifier: c.verifier, Dev: s.dev, AllowedOrigins: s.origins, JoinTimeout: s.joinTimeout, Log: log, Version: "test",
+		Node: n, Verifier: c.verifier, Dev: s.dev, AllowedOrigins: s.origins, JoinTimeout: s.joinTimeout, PreviewTimeout: s.preview,
+		PublicWSURL: s.publicWS, Log: log, Version: "test", greetAfter: s.greetAfter,
 	})
 	l, err := new(net.ListenConfig).Listen(c.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -184,7 +184,7 @@ func (k *call) dispatch() (result []byte, err error) {
 	if !ok {
 		return nil, hearth.Errorf(hearth.ReasonNoSuchMethod, "no method has that name")
 	}
-	if k.conn.member == nil && !v.early {
+	if k.conn.member == nil && !v.early && (!v.preview || k.conn.implicit == nil) {
 		return nil, hearth.Errorf(hearth.ReasonNotMember, "join first")
 	}
 	return v.run(k)

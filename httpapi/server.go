@@ -31,8 +31,13 @@ type Options struct {
 	Dev            bool
 	AllowedOrigins []string      // besides the request's own; "*" allows all
 	JoinTimeout    time.Duration // how long a WebSocket may take to join; 10 s
-	Log            *slog.Logger
-	Version        string
+	PreviewTimeout time.Duration // how long that of a 100ms client may, which looks at the room before; 30 min
+	// PublicWSURL is where clients reach /v1/ws, if not under the host that they sent their request to.
+	PublicWSURL string
+	Log         *slog.Logger
+	Version     string
+
+	greetAfter time.Duration // greetAfter, but in tests
 }
 
 // Server serves one node. Use Handler with an http.Server, and Close before the node is closed.
@@ -53,6 +58,12 @@ type Server struct {
 func New(o Options) *Server {
 	if o.JoinTimeout == 0 {
 		o.JoinTimeout = 10 * time.Second
+	}
+	if o.greetAfter == 0 {
+		o.greetAfter = greetAfter
+	}
+	if o.PreviewTimeout == 0 {
+		o.PreviewTimeout = 30 * time.Minute
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -98,7 +109,8 @@ func (s *Server) routes() {
 	e.GET("/readyz", s.readyz)
 	e.GET("/metrics", echo.WrapHandler(s.metrics.handler()))
 	e.GET("/openapi.yaml", s.openAPI)
-	e.GET("/v1/ws", s.websocket)
+	e.GET(wsPath, s.websocket)
+	e.GET("/init", s.init100ms, s.bound, s.authenticate)
 
 	v1 := e.Group("/v1", s.bound, s.authenticate)
 	v1.GET("/rooms", s.listRooms)

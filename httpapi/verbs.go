@@ -14,6 +14,8 @@ type rpcVerb struct {
 	run   func(*call) ([]byte, error)
 	early bool // may be called before join
 	write bool // would change the session
+	// preview: a 100ms client may call it before join.
+	preview bool
 }
 
 // verbs is every method that a client may call. It is filled by init because its handlers reach it through the call.
@@ -32,10 +34,10 @@ func init() {
 		"listen-metadata-change": {run: listenMetadata},
 		"broadcast":              {run: broadcast, write: true},
 		"peer-update":            {run: peerUpdate, write: true},
-		"get-peer":               {run: getPeer},
-		"find-peer":              {run: findPeer},
-		"peer-iter-next":         {run: peerIterNext},
-		"peer-name-search":       {run: peerNameSearch},
+		"get-peer":               {run: getPeer, preview: true},
+		"find-peer":              {run: findPeer, preview: true},
+		"peer-iter-next":         {run: peerIterNext, preview: true},
+		"peer-name-search":       {run: peerNameSearch, preview: true},
 		"group-join":             {run: groupOwn(true), write: true},
 		"group-leave":            {run: groupOwn(false), write: true},
 		"group-add":              {run: groupOther(true), write: true},
@@ -89,14 +91,21 @@ func join(k *call) ([]byte, error) {
 		return nil, err
 	}
 	p := c.principal.Load()
-	m, err := c.srv.node.Join(c.ctx, p, node.JoinParams{
+	params := node.JoinParams{
 		Room: p.Room, Peer: c.wanted, Name: q.Name, Data: q.Data, Groups: q.Groups, Hidden: q.Hidden, Listen: listen,
-	}, c)
+	}
+	if c.implicit != nil {
+		params.Meet = c.implicit.meet
+	}
+	m, err := c.srv.node.Join(c.ctx, p, params, c)
 	if err != nil {
 		return nil, err
 	}
 	c.member = m
 	c.joined.Store(true)
+	if c.implicit != nil {
+		k.after = append(k.after, func() { c.implicit.joined(m) })
+	}
 	k.after = append(k.after, m.Begin)
 	j := &m.Welcome
 	b := append([]byte(`{"peer_id":"`), m.Peer()...)
@@ -175,26 +184,29 @@ func getPeer(k *call) ([]byte, error) {
 	if err := k.bind(&q); err != nil {
 		return nil, err
 	}
-	p, err := k.conn.srv.node.Peer(k.conn.ctx, k.conn.member.Caller(""), q.PeerID)
+	p, err := k.conn.srv.node.Peer(k.conn.ctx, k.caller(), q.PeerID)
 	if err != nil {
 		return nil, err
 	}
+	k.meet(p)
 	return p.AppendJSON(nil), nil
 }
 
 func findPeer(k *call) ([]byte, error) {
 	var q struct {
-		Peers []string `json:"peers"`
-		Role  string   `json:"role"`
-		Group string   `json:"group"`
-		Limit int      `json:"limit"`
+		Peers   []string `json:"peers"`
+		PeerIDs []string `json:"peerIds"` // what 100ms's iterator sends
+		Role    string   `json:"role"`
+		Group   string   `json:"group"`
+		Limit   int      `json:"limit"`
 	}
 	if err := k.bind(&q); err != nil {
 		return nil, err
 	}
-	page, err := k.conn.srv.node.FindPeers(k.conn.ctx, k.conn.member.Caller(""),
+	q.Peers = append(q.Peers, q.PeerIDs...)
+	page, err := k.conn.srv.node.FindPeers(k.conn.ctx, k.caller(),
 		node.PeerFilter{IDs: q.Peers, Role: q.Role, Group: q.Group}, q.Limit)
-	return iteratorPage(&page, err)
+	return iteratorPage(k, &page, err)
 }
 
 func peerIterNext(k *call) ([]byte, error) {
@@ -205,14 +217,15 @@ func peerIterNext(k *call) ([]byte, error) {
 	if err := k.bind(&q); err != nil {
 		return nil, err
 	}
-	page, err := k.conn.srv.node.NextPeers(k.conn.ctx, k.conn.member.Caller(""), q.Iterator, q.Limit)
-	return iteratorPage(&page, err)
+	page, err := k.conn.srv.node.NextPeers(k.conn.ctx, k.caller(), q.Iterator, q.Limit)
+	return iteratorPage(k, &page, err)
 }
 
-func iteratorPage(page *node.PeerPage, err error) ([]byte, error) {
+func iteratorPage(k *call, page *node.PeerPage, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	k.meet(page.Peers...)
 	b := append(append([]byte(`{"iterator":"`), page.Next...), '"')
 	b = strconv.AppendInt(append(b, `,"total":`...), int64(page.Total), 10)
 	b = strconv.AppendBool(append(b, `,"eof":`...), page.EOF)
@@ -228,13 +241,14 @@ func peerNameSearch(k *call) ([]byte, error) {
 	if err := k.bind(&q); err != nil {
 		return nil, err
 	}
-	page, err := k.conn.srv.node.SearchPeers(k.conn.ctx, k.conn.member.Caller(""), q.Query, q.Offset, q.Limit)
+	page, err := k.conn.srv.node.SearchPeers(k.conn.ctx, k.caller(), q.Query, q.Offset, q.Limit)
 	if err != nil {
 		return nil, err
 	}
 	if q.Limit == 0 {
 		q.Limit = hearth.DefaultPage
 	}
+	k.meet(page.Peers...)
 	// The peers here also bear the flat members that 100ms's search has.
 	peers := []byte{'['}
 	for i := range page.Peers {

@@ -49,6 +49,9 @@ func (s *Server) websocket(c echo.Context) error {
 	}
 	_ = nc.SetDeadline(time.Time{})
 	wc := newConn(s, nc, rw.Reader, p, c.QueryParam("peer"))
+	if implicitConn(p, c.QueryParam("protocol_spec")) {
+		wc.implicit = &implicit{c: wc}
+	}
 	if authErr != nil {
 		wc.Close(node.CloseAuth, hearth.AsError(authErr).Detail)
 		go func() { // ends within closeTimeout

@@ -19,6 +19,9 @@ type JoinParams struct {
 	Groups []string
 	Hidden bool
 	Listen hearth.Patterns
+	// Meet, if not nil, is told the role of each peer that joins or is updated, before the sink is sent the notification of
+	// it; own tells the member itself. It must not block: delivery waits for it.
+	Meet func(own bool, role string)
 }
 
 // request checks what a peer says and makes the store's request of it.
@@ -87,7 +90,7 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 	r.Peers = hearth.MaxSnapshotPeer
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
-	m := &Member{node: n, principal: p, sink: sink, watch: q.Listen, userJSON: hearth.QuoteString(p.User)}
+	m := &Member{node: n, principal: p, sink: sink, meet: q.Meet, watch: q.Listen, userJSON: hearth.QuoteString(p.User)}
 	m.conn = hearth.ConnID{Secret: r.Conn, Peer: r.Peer.ID}
 	m.room, m.listens = q.Room, len(q.Listen) > 0
 	if m.sub, err = n.hub.Subscribe(ctx, q.Room, m); err != nil {

@@ -54,6 +54,7 @@ type Member struct {
 	userJSON  string
 	listens   bool // the join asked for a snapshot of entries
 	sink      Sink
+	meet      func(own bool, role string) // see JoinParams.Meet
 	sub       *pubsub.Subscription
 
 	mu    sync.Mutex
@@ -260,6 +261,9 @@ func (m *Member) Deliver(msg *pubsub.Message) {
 		return
 	}
 	if c.Kind != hearth.KindMeta {
+		if m.meet != nil && (c.Kind == hearth.KindJoin || c.Kind == hearth.KindUpdate) {
+			m.meet(c.Peer == m.conn.Peer, c.Role)
+		}
 		m.sink.Send(c.frame)
 		return
 	}

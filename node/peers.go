@@ -83,7 +83,7 @@ func (n *Node) groupWriter(c *Caller, peer, group string) (store.Writer, error) 
 	if err := hearth.CheckName("peer_id", peer); err != nil {
 		return store.Writer{}, err
 	}
-	return w, hearth.CheckName("name", group)
+	return w, hearth.CheckGroup("name", group)
 }
 
 // LeaveByConn ends the caller's own membership, which its conn_id names.
@@ -143,7 +143,7 @@ func (f *PeerFilter) check() error {
 		}
 	}
 	if f.Group != "" {
-		if err := hearth.CheckName("group", f.Group); err != nil {
+		if err := hearth.CheckGroup("group", f.Group); err != nil {
 			return err
 		}
 	}

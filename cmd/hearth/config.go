@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -30,6 +31,7 @@ type config struct {
 	secret     string
 	origins    []string
 	rolesFile  string
+	publicWS   string
 	nodeID     string
 	drain      time.Duration
 	logLevel   string
@@ -90,6 +92,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.secret, "app-secret", "", "secret of the pair that signs tokens, 32 bytes or more; better set as HEARTH_APP_SECRET")
 	f.StringSliceVar(&c.origins, "allowed-origins", nil, "origins whose pages may connect, besides the server's own; * for all")
 	f.StringVar(&c.rolesFile, "roles-file", "", "YAML file of roles and what each may do (default: all may read, write, broadcast and lock, host and admin everything)")
+	f.StringVar(&c.publicWS, "public-ws-url", "", "where clients reach /v1/ws, told by GET /init (default: at the host that the request names)")
 	f.StringVar(&c.nodeID, "node-id", "", "name of this node in logs and in the header Hearth-Node (default random)")
 	f.DurationVar(&c.drain, "drain", 20*time.Second, "how long a stopping node may take to end what is open")
 	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -231,6 +234,8 @@ func (c *config) check() error {
 		return errors.New("HEARTH_LOG_FORMAT must be text or json")
 	case c.nodeID != "" && !hearth.ValidName(c.nodeID):
 		return errors.New("HEARTH_NODE_ID must match [A-Za-z0-9][A-Za-z0-9._:~@+=-]{0,127}")
+	case c.publicWS != "" && !validWSURL(c.publicWS):
+		return errors.New("HEARTH_PUBLIC_WS_URL must be the whole address of the WebSocket, like wss://hearth.example/v1/ws")
 	case c.drain < time.Second:
 		return errors.New("HEARTH_DRAIN must be a second at least")
 	case c.maxKeys < 1 || c.maxPeers < 1 || c.logEvents < 1 || c.logAge < time.Second:
@@ -239,6 +244,13 @@ func (c *config) check() error {
 		return errors.New("HEARTH_MAX_FRAME must be over HEARTH_MAX_VALUE and HEARTH_MAX_MESSAGE: a request carries them")
 	}
 	return nil
+}
+
+// validWSURL reports whether s is the address of a WebSocket. Clients add a query of their own.
+func validWSURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "ws" || u.Scheme == "wss") && u.Hostname() != "" && u.User == nil &&
+		len(u.Path) > 1 && !strings.ContainsAny(s, "?#")
 }
 
 // dev reports whether the server runs in development mode: nobody gave it a key, and its data is its own.

@@ -243,6 +243,7 @@ func TestStartErrors(t *testing.T) {
 		{"a scheme that is none", "HEARTH_REDIS must be", []string{"HEARTH_REDIS=memcached://h", "HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=" + appSecret}},
 		{"a password that breaks the URL", "HEARTH_REDIS must be", []string{"HEARTH_REDIS=redis://:hushhush#2@127.0.0.1:1", "HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=" + appSecret}},
 		{"a prefix out of its grammar", "HEARTH_PREFIX must match", []string{"HEARTH_PREFIX=a:b"}},
+		{"a WebSocket that is none", "HEARTH_PUBLIC_WS_URL must be", []string{"HEARTH_PUBLIC_WS_URL=https://h.example/v1/ws"}},
 		{"a size that is none", "is no size", []string{"HEARTH_MAX_VALUE=big"}},
 		{"an unknown setting in the file", "unknown setting", []string{"HEARTH_CONFIG=" + file(t, "nonsense: 1\n")}},
 		{"no file of roles", "HEARTH_ROLES_FILE: open", []string{"HEARTH_ROLES_FILE=" + t.TempDir() + "/none.yaml"}},
@@ -292,5 +293,28 @@ func TestConfigurationOrder(t *testing.T) {
 	c.call("set-metadata", `{"key":"b","data":1}`)
 	if code := c.fail("set-metadata", `{"key":"c","data":1}`); code != 413 { // the variable's limit, not the file's
 		t.Errorf("a third key: code %d", code)
+	}
+}
+
+func TestPublicWSURL(t *testing.T) {
+	for s, good := range map[string]bool{
+		"wss://h.example/v1/ws": true, "ws://127.0.0.1:8080/v1/ws": true, "wss://[::1]:1/x": true,
+		"https://h.example/v1/ws": false, "h.example/v1/ws": false, "wss://h.example": false, "wss://h.example/": false,
+		"wss:///v1/ws": false, "wss://u:p@h.example/v1/ws": false, "wss://h.example/v1/ws?a=b": false, "wss://h.example/v1/ws#": false,
+		"wss://h .example/v1/ws": false, "wss://:8080/v1/ws": false,
+	} {
+		if validWSURL(s) != good {
+			t.Errorf("%s: %v", s, !good)
+		}
+	}
+	n := start(t, []string{"HEARTH_PUBLIC_WS_URL=wss://rt.example/v1/ws"})
+	_, tok := n.http(t, http.MethodPost, "/dev/token?room_id=r&user_id=u", "", nil)
+	var got struct{ Token, Endpoint string }
+	if err := json.Unmarshal([]byte(tok), &got); err != nil {
+		t.Fatal(err)
+	}
+	status, body := n.http(t, http.MethodGet, "/init?peer_id=p", "", map[string]string{"Authorization": "Bearer " + got.Token})
+	if err := json.Unmarshal([]byte(body), &got); err != nil || status != http.StatusOK || got.Endpoint != "wss://rt.example/v1/ws" {
+		t.Errorf("%d %s", status, body)
 	}
 }

@@ -89,7 +89,8 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	//nolint:contextcheck // the node outlives ctx: it is stopped in order, after ctx has ended
 	n := node.New(node.Options{ID: c.nodeID, Client: client, Store: st, Roles: roles, Encode: httpapi.EncodeNotification, Log: log})
 	server := httpapi.New(httpapi.Options{
-		Node: n, Verifier: verifier, Dev: dev, AllowedOrigins: c.origins, Log: log, Version: versionText(),
+		Node: n, Verifier: verifier, Dev: dev, AllowedOrigins: c.origins, PublicWSURL: c.publicWS, Log: log,
+		Version: versionText(),
 	})
 	hs := server.HTTPServer()
 	served := make(chan error, 1)

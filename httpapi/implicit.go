@@ -1,0 +1,185 @@
+package httpapi
+
+import (
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/auth"
+	"github.com/hearthstore/hearth/node"
+)
+
+const (
+	// greetAfter is when a 100ms client that has sent nothing yet is told its role. Told in the same instant as the upgrade,
+	// some lose it; their first frame, a ping, shows that they listen.
+	greetAfter = 200 * time.Millisecond
+	// maxKnownRoles bounds the roles that a client is told of because it met them: beyond it, only its own is added.
+	maxKnownRoles = 100
+)
+
+// implicit is what the connection of a 100ms client has beside others. Such a client knows roles by what it is told in
+// on-policy-change, and shows no role that it wasn't told of; here, any name may be one. So it is told again whenever its
+// own role changes or a peer comes with a role that is new to it.
+type implicit struct {
+	c     *conn
+	timer *time.Timer
+
+	mu    sync.Mutex
+	role  string   // its own, as it was told last; "" if it wasn't yet
+	known []string // what it was told of, sorted
+}
+
+// start sees to it that the client is greeted; greet is called again after its first message.
+func (i *implicit) start() { i.timer = time.AfterFunc(i.c.srv.o.greetAfter, i.greet) }
+
+// greet tells the client the role of its token, unless it has been told one.
+func (i *implicit) greet() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.role == "" {
+		i.tell(i.c.principal.Load().Role)
+	}
+}
+
+// joined follows the reply to the join and goes before the snapshot: the role that the store holds, those of the peers in
+// the snapshot, and the room.
+func (i *implicit) joined(m *node.Member) {
+	j := &m.Welcome
+	i.mu.Lock()
+	i.tell(j.Own.Role, roles(j.Peers)...)
+	i.mu.Unlock()
+	i.c.Send(EncodeNotification("room-info", func(dst []byte) []byte {
+		dst = append(append(append(dst, `{"room_id":"`...), j.Room...), `","name":"`...)
+		dst = append(append(dst, j.Room...), `","description":"","max_size":`...)
+		dst = strconv.AppendInt(dst, int64(i.c.srv.node.Limits().MaxPeers), 10)
+		// A client takes its list of peers for complete, unless it is told this.
+		dst = strconv.AppendBool(append(dst, `,"large_room_optimization":`...), len(j.Peers) < j.PeerCount)
+		return append(dst, '}')
+	}))
+}
+
+// meet is told the role of a peer that the next notification is about.
+func (i *implicit) meet(own bool, role string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if own {
+		i.tell(role)
+	} else {
+		i.tell(i.role, role)
+	}
+}
+
+// tell sends on-policy-change if own, the client's role, or one of the others is new to it. i.mu is held.
+func (i *implicit) tell(own string, others ...string) {
+	news := own != i.role
+	if i.known == nil {
+		for _, role := range usualRoles {
+			i.learn(role)
+		}
+	}
+	for _, role := range others {
+		if len(i.known) < maxKnownRoles && i.learn(role) {
+			news = true
+		}
+	}
+	if i.role = own; i.learn(own) {
+		news = true
+	}
+	if news {
+		i.c.Send(EncodeNotification("on-policy-change", i.appendPolicy))
+	}
+}
+
+// learn reports whether a role was new. i.mu is held.
+func (i *implicit) learn(role string) bool {
+	at, found := slices.BinarySearch(i.known, role)
+	if !found {
+		i.known = slices.Insert(i.known, at, role)
+	}
+	return !found
+}
+
+// appendPolicy appends the params of on-policy-change: the client's role and all it has to know of. No role publishes or
+// subscribes to media.
+func (i *implicit) appendPolicy(dst []byte) []byte {
+	dst = append(append(append(dst, `{"name":"`...), i.role...), `","known_roles":{`...)
+	for n, role := range i.known {
+		if n > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(append(append(dst, '"'), role...), `":{"name":"`...)
+		dst = append(append(dst, role...), `","priority":1,"publishParams":{"allowed":[]},`+
+			`"subscribeParams":{"subscribeToRoles":[],"maxSubsBitRate":0},"permissions":{`...)
+		dst = append(i.appendPermissions(dst, role), "}}"...)
+	}
+	return append(dst, `},"plugins":{},"template_id":"hearth","app_data":{}}`...)
+}
+
+// permissions are those that 100ms's clients know by name: what they let their user try. Without a Permission are those
+// of media, recording and polls, which nobody has here.
+var permissions = []struct {
+	name string
+	perm auth.Permission
+}{
+	{"endRoom", auth.EndRoom},
+	{"removeOthers", auth.RemoveOthers},
+	{"changeRole", auth.ChangeRole},
+	{"mute", ""},
+	{"unmute", ""},
+	{"hlsStreaming", ""},
+	{"rtmpStreaming", ""},
+	{"browserRecording", ""},
+	{"pollRead", ""},
+	{"pollWrite", ""},
+}
+
+func (i *implicit) appendPermissions(dst []byte, role string) []byte {
+	p, grants := i.c.principal.Load(), i.c.srv.node.Roles()
+	for n, one := range permissions {
+		if n > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(append(append(dst, '"'), one.name...), `":`...)
+		dst = strconv.AppendBool(dst, one.perm != "" && grants.Allow(p, p.Room, role, one.perm) == nil)
+	}
+	return dst
+}
+
+// usualRoles are told of to every client.
+var usualRoles = []string{"admin", "guest", "host"}
+
+// caller returns on whose behalf a read is made: the member, or before the join of a 100ms client its token.
+func (k *call) caller() *node.Caller {
+	if m := k.conn.member; m != nil {
+		return m.Caller("")
+	}
+	p := k.conn.principal.Load()
+	return &node.Caller{Principal: p, Room: p.Room, Role: p.Role}
+}
+
+// meet tells a 100ms client, before the reply that it will find them in, of peers' roles.
+func (k *call) meet(peers ...hearth.Peer) {
+	i := k.conn.implicit
+	if i == nil {
+		return
+	}
+	i.greet()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.tell(i.role, roles(peers)...)
+}
+
+func roles(peers []hearth.Peer) []string {
+	out := make([]string, len(peers))
+	for n := range peers {
+		out[n] = peers[n].Role
+	}
+	return out
+}
+
+// implicitConn reports whether a request for a WebSocket comes from a 100ms client: it names the protocol that it speaks.
+func implicitConn(p *auth.Principal, spec string) bool {
+	return p != nil && !p.Management && spec != ""
+}
