@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/auth"
 	"github.com/hearthstore/hearth/internal/rest"
 )
@@ -100,5 +101,11 @@ func (r *remote) askToken(ctx context.Context, p *auth.Principal) (string, error
 			q.Set(name, v)
 		}
 	}
-	return devToken(ctx, c, q)
+	t, err := devToken(ctx, c, q)
+	switch hearth.ReasonOf(err) {
+	case hearth.ReasonUnauthenticated, hearth.ReasonUnavailable:
+		err = hearth.Errorf(hearth.ReasonOf(err), "set HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET, the pair that the server verifies with; "+
+			"no development server hands out tokens at %s", c.URL())
+	}
+	return t, err
 }
