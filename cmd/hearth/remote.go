@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/url"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -109,7 +111,7 @@ const completionPatience = time.Second
 
 // complete offers what the server knows. Whatever fails, nothing is offered and nothing said: it would be written into
 // the line that the user is typing.
-func (r *remote) complete(cmd *cobra.Command, ask func(context.Context, *rest.Client) ([]string, error)) ([]string, cobra.ShellCompDirective) {
+func (r *remote) complete(cmd *cobra.Command, typed string, ask func(context.Context, *rest.Client) ([]string, error)) ([]string, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionPatience)
 	defer cancel()
 	c, err := r.connect(cmd)
@@ -121,13 +123,13 @@ func (r *remote) complete(cmd *cobra.Command, ask func(context.Context, *rest.Cl
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return words, cobra.ShellCompDirectiveNoFileComp
+	return slices.DeleteFunc(words, func(w string) bool { return !strings.HasPrefix(w, typed) }), cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeArgs completes ROOM and then, if keys is set, KEY. cobra drops what doesn't begin with what is typed.
+// completeArgs completes ROOM and then, if keys is set, KEY.
 func (r *remote) completeArgs(keys bool) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
-		return r.complete(cmd, func(ctx context.Context, c *rest.Client) ([]string, error) {
+		return r.complete(cmd, typed, func(ctx context.Context, c *rest.Client) ([]string, error) {
 			var words []string
 			switch {
 			case len(args) == 0:

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -85,7 +86,8 @@ func pages(limit int, read func(url.Values) (int, string, error)) error {
 	return nil
 }
 
-// Rooms returns the live rooms, limit at most (0: all).
+// Rooms returns the live rooms, limit at most (0: all), in the order of their names. Which of them come under a limit is
+// the server's choice.
 func (c *Client) Rooms(ctx context.Context, limit int) ([]Room, error) {
 	all := []Room{}
 	err := pages(limit, func(q url.Values) (int, string, error) {
@@ -97,6 +99,7 @@ func (c *Client) Rooms(ctx context.Context, limit int) ([]Room, error) {
 		all = append(all, page.Rooms...)
 		return len(page.Rooms), page.Cursor, err
 	})
+	slices.SortFunc(all, func(a, b Room) int { return strings.Compare(a.ID, b.ID) })
 	return all, err
 }
 
