@@ -120,9 +120,15 @@ func envName(flag string) string {
 	return "HEARTH_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
+// clientVariables are read by the commands that talk to a server, and mean nothing to it.
+var clientVariables = []string{"HEARTH_SERVER", "HEARTH_TOKEN"}
+
 // unknownVariables returns the HEARTH_* variables that name no setting: most likely a mistyped one.
 func unknownVariables(environ []string) []string {
 	known := map[string]bool{}
+	for _, name := range clientVariables {
+		known[name] = true
+	}
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	new(config).flags(flags)
 	flags.VisitAll(func(f *pflag.Flag) { known[envName(f.Name)] = true })
@@ -136,19 +142,25 @@ func unknownVariables(environ []string) []string {
 	return out
 }
 
+// variable gives a flag that was not set on the command line its variable's value. An empty variable counts as not set.
+func variable(flags *pflag.FlagSet, name string) error {
+	v := os.Getenv(envName(name))
+	if v == "" || flags.Changed(name) {
+		return nil
+	}
+	if err := flags.Set(name, v); err != nil {
+		return fmt.Errorf("%s: %w", envName(name), err)
+	}
+	return nil
+}
+
 // load gives every flag that was not set on the command line its variable's or the file's value.
 func load(cmd *cobra.Command) error {
 	flags := cmd.Flags()
-	set := func(f *pflag.Flag, value, from string) error {
-		if err := flags.Set(f.Name, value); err != nil {
-			return fmt.Errorf("%s: %w", from, err)
-		}
-		return nil
-	}
 	var failed error
 	flags.VisitAll(func(f *pflag.Flag) {
-		if v, ok := os.LookupEnv(envName(f.Name)); ok && v != "" && !f.Changed && failed == nil {
-			failed = set(f, v, envName(f.Name))
+		if failed == nil {
+			failed = variable(flags, f.Name)
 		}
 	})
 	if failed != nil {
@@ -168,8 +180,8 @@ func load(cmd *cobra.Command) error {
 			return fmt.Errorf("%s: unknown setting %q; hearth serve --help lists them", file.Value, name)
 		}
 		if !f.Changed {
-			if err := set(f, v, file.Value.String()+": "+name); err != nil {
-				return err
+			if err := flags.Set(name, v); err != nil {
+				return fmt.Errorf("%s: %s: %w", file.Value, name, err)
 			}
 		}
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,26 +30,47 @@ func main() {
 // run executes a command line and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
-		Use:           "hearth",
-		Short:         "Session store for real-time rooms",
-		Long:          "Hearth keeps what a room's peers share while they are together: who is there, a key-value store, messages in one order.\nWhen the last one leaves, all of it is gone.",
+		Use:   "hearth",
+		Short: "Session store for real-time rooms",
+		Long: "Hearth keeps what a room's peers share while they are together: who is there, a key-value store, messages in one order.\n" +
+			"When the last one leaves, all of it is gone.\n\n" + clientHelp + "\n\n" + exitHelp,
+		Example: "  hearth serve\n  hearth rooms\n  hearth set demo deck '{\"slide\":3}'\n  hearth get demo deck\n" +
+			"  hearth watch demo\n  source <(hearth completion bash)",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	// A line that can't be understood ends before this.
+	understood := false
+	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(serveCommand(), tokenCommand(), versionCommand()) //nolint:contextcheck // cobra hands the context on
-	if err := root.ExecuteContext(ctx); err != nil {
-		_, _ = fmt.Fprintln(stderr, "hearth:", err)
-		return 1
+	root.AddGroup(&cobra.Group{ID: serverGroup, Title: "The server:"}, &cobra.Group{ID: clientGroup, Title: "Talk to a running server:"})
+	//nolint:contextcheck // cobra hands the context on
+	root.AddCommand(serveCommand(), roomsCommand(), watchCommand(), getCommand(), setCommand(), tokenCommand(), doctorCommand(), versionCommand())
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
 	}
-	return 0
+	if !understood {
+		err = usageError{err}
+	}
+	_, _ = fmt.Fprintln(stderr, "hearth:", explain(err))
+	if _, isUsage := errors.AsType[usageError](err); isUsage {
+		_, _ = fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
+	}
+	return exitCode(err)
 }
+
+// Groups of commands in the help of the root.
+const (
+	serverGroup = "server"
+	clientGroup = "client"
+)
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", GroupID: serverGroup, Short: "Print the version", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), "hearth", versionText())
 			return err

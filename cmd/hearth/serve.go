@@ -29,8 +29,9 @@ const embedded = "embedded"
 func serveCommand() *cobra.Command {
 	var c config
 	cmd := &cobra.Command{
-		Use:   "serve",
-		Short: "Run a node",
+		Use:     "serve",
+		GroupID: serverGroup,
+		Short:   "Run a node",
 		Long: "Run a node. Every flag can also be given as a variable (--app-secret is HEARTH_APP_SECRET) or in the file of --config;\n" +
 			"a flag goes before a variable, a variable before the file.\n\n" +
 			"Without a key pair and with the embedded store the node runs in development mode: on loopback only, handing out tokens.",
@@ -183,18 +184,11 @@ func (c *config) openRedis(ctx context.Context) (redis.UniversalClient, func(), 
 		}
 		url, stop = "redis://"+server.Addr(), server.Close
 	}
-	o, err := redis.ParseURL(url)
+	client, err := redisClient(url)
 	if err != nil {
 		stop()
-		// Not the parser's words: they quote what it took for a port, which may be a piece of the password.
-		return nil, nil, errors.New("HEARTH_REDIS must be embedded, redis://host:port or rediss://host:port, with what is special in a password escaped (# is %23)")
+		return nil, nil, err
 	}
-	// A script that was sent and not answered may have run. Only its caller knows whether it may be repeated, so the
-	// client must not.
-	o.MaxRetries = -1
-	o.ContextTimeoutEnabled = true
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = 2*time.Second, 3*time.Second, 3*time.Second, 3*time.Second
-	client := redis.NewClient(o)
 	pctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if err := client.Ping(pctx).Err(); err != nil {
@@ -206,6 +200,21 @@ func (c *config) openRedis(ctx context.Context) (redis.UniversalClient, func(), 
 		_ = client.Close()
 		stop()
 	}, nil
+}
+
+// redisClient returns a client of the store at a URL, which it has not asked anything yet.
+func redisClient(url string) (redis.UniversalClient, error) {
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		// Not the parser's words: they quote what it took for a port, which may be a piece of the password.
+		return nil, errors.New("HEARTH_REDIS must be embedded, redis://host:port or rediss://host:port, with what is special in a password escaped (# is %23)")
+	}
+	// A script that was sent and not answered may have run. Only its caller knows whether it may be repeated, so the
+	// client must not.
+	o.MaxRetries = -1
+	o.ContextTimeoutEnabled = true
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = 2*time.Second, 3*time.Second, 3*time.Second, 3*time.Second
+	return redis.NewClient(o), nil
 }
 
 // redisName is a store's URL without what is secret in it.

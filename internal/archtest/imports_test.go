@@ -38,6 +38,9 @@ var directions = map[string]row{
 	// A transport decodes, calls node and encodes.
 	"httpapi":           {module: []string{".", "node", "auth"}, others: []string{anything}},
 	"internal/devredis": {others: []string{"github.com/alicebob/miniredis/v2"}},
+	// What the command line knows of a server is what the wire says.
+	"internal/rest":   {module: []string{"."}},
+	"internal/doctor": {module: []string{".", "internal/rest"}, others: []string{anything}},
 	// Wires all of it.
 	"cmd/hearth": {module: []string{anything}, others: []string{anything}},
 	// A client of a running cluster: only the wire may connect it with the rest.
@@ -52,8 +55,8 @@ var directions = map[string]row{
 // it is one package's work. Nobody else's row can allow it.
 var keepers = map[string][]string{
 	"github.com/labstack": {"httpapi"},
-	// The cluster's smoke test is the other end of the wire.
-	"github.com/gobwas":             {"httpapi", "deploy/composetest"},
+	// The cluster's smoke test and the doctor are the other end of the wire.
+	"github.com/gobwas":             {"httpapi", "deploy/composetest", "internal/doctor"},
 	"github.com/alicebob/miniredis": {"internal/devredis", "internal/redistest", "store/storetest"},
 	"go.uber.org/goleak":            {"internal/redistest", "store/storetest"},
 	"github.com/google/go-cmp":      {"internal/redistest", "store/storetest"},

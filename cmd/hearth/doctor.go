@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/doctor"
+	"github.com/hearthstore/hearth/internal/rest"
+)
+
+func doctorCommand() *cobra.Command {
+	var r remote
+	var asJSON bool
+	var o doctor.Options
+	var redisURL string
+	cmd := &cobra.Command{
+		Use:     "doctor",
+		GroupID: clientGroup,
+		Short:   "Check a server, and the way to it",
+		Long: "Check, from where you are, that a server works: that it answers and is ready, that the clocks agree, that the token is\n" +
+			"accepted, that a session begins, takes writes and ends, and that WebSockets and event streams come through whatever is\n" +
+			"in between. With --redis or HEARTH_REDIS also the Redis behind it: version, memory, persistence.\n\n" +
+			"Each check is ok, warn, fail, or skip if one before it failed. The exit code is 1 if any failed.\n" +
+			"A room of a random name is used, for a second or two; --room names one, for tokens that are good for one only.",
+		Example: "  hearth doctor\n  hearth doctor --server https://rooms.example.com --json | jq '.checks[] | select(.status != \"ok\")'\n" +
+			"  hearth doctor --redis redis://redis.internal:6379",
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Room != "" {
+				if err := hearth.CheckName("--room", o.Room); err != nil {
+					return err
+				}
+			}
+			if err := variable(cmd.Flags(), "redis"); err != nil {
+				return err
+			}
+			if redisURL != "" && redisURL != embedded {
+				client, err := redisClient(redisURL)
+				if err != nil {
+					return usageError{err}
+				}
+				defer func() { _ = client.Close() }()
+				o.Redis = client
+			}
+			out := cmd.OutOrStdout()
+			if !asJSON {
+				o.Each = func(c doctor.Check) { printCheck(out, c) }
+			}
+			return r.with(cmd, func(ctx context.Context, c *rest.Client) error {
+				o.Client = c
+				checks := doctor.Run(ctx, o)
+				failed := doctor.Failed(checks)
+				if asJSON {
+					if err := printJSON(out, map[string]any{"server": c.URL(), "ok": !failed, "checks": checks}); err != nil {
+						return err
+					}
+				}
+				if failed {
+					return errFailed
+				}
+				return nil
+			})
+		},
+	}
+	f := cmd.Flags()
+	r.flags(f)
+	f.BoolVar(&asJSON, "json", false, "print JSON")
+	f.StringVar(&o.Room, "room", "", "the room to make a session in (default one of a random name)")
+	f.StringVar(&redisURL, "redis", "", "Redis to check as well, such as redis://host:6379")
+	_ = cmd.RegisterFlagCompletionFunc("room", func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		return r.completeArgs(false)(cmd, nil, typed)
+	})
+	return cmd
+}
+
+func printCheck(w io.Writer, c doctor.Check) {
+	_, _ = fmt.Fprintf(w, "%-4s  %-17s  %s\n", c.Status, c.Name, printable(c.Detail))
+	if c.Advice != "" {
+		_, _ = fmt.Fprintf(w, "%25s%s\n", "", c.Advice)
+	}
+}
