@@ -118,6 +118,8 @@ var openRoutes = []string{
 	"GET /healthz", // for the operator's machines
 	"GET /readyz",
 	"GET /metrics",
+	"GET /openapi.yaml",
+	"GET /init",       // says where to connect, to whoever has a token
 	"POST /dev/token", // in development mode only, behind a door of its own
 }
 
