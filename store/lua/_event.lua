@@ -7,6 +7,12 @@ local seq, last, logbytes = tonumber(state[4] or 0), state[5] or '-', tonumber(s
 local metabytes, bound = tonumber(state[7] or 0), state[8] or '' -- of all metadata; the locks that bind keys
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+-- As text, each made once: of now, of seq, and of the seq that comes next.
+local at, seqtext, coming = num(now), state[4] or '0', nil
+local function upcoming()
+  if not coming then coming = num(seq + 1) end
+  return coming
+end
 local composed, loglen, committed = 0, 0, 0
 
 -- compose gives the next change its seq and nonce and returns its text; hearth.Event says what the lines mean. A second
@@ -15,9 +21,10 @@ local function compose(kind, peer, conn, audience, extra, body)
   local n = NONCE
   if composed > 0 then n = n .. composed end
   composed = composed + 1
-  seq = seq + 1
-  local text = num(seq) .. ' ' .. n .. ' ' .. last .. ' ' .. epoch .. '\n'
-    .. kind .. ' ' .. num(now) .. ' ' .. peer .. ' ' .. conn .. ' ' .. audience .. '\n' .. extra .. '\n' .. body
+  seqtext = upcoming()
+  seq, coming = seq + 1, nil
+  local text = seqtext .. ' ' .. n .. ' ' .. last .. ' ' .. epoch .. '\n'
+    .. kind .. ' ' .. at .. ' ' .. peer .. ' ' .. conn .. ' ' .. audience .. '\n' .. extra .. '\n' .. body
   last = n
   return text
 end
@@ -47,7 +54,7 @@ local function commit(...)
     logbytes = logbytes - #redis.call('LPOP', L)
     loglen = loglen - 1
   end
-  redis.call('HSET', S, 'seq', num(seq), 'n', last, 'lb', num(logbytes), ...)
+  redis.call('HSET', S, 'seq', seqtext, 'n', last, 'lb', num(logbytes), ...)
 end
 
 -- refuse ends a script by a refusal. What it met on its way there that was over has ended all the same.

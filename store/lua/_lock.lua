@@ -34,7 +34,7 @@ end
 
 -- hold gives a free lock to a peer, by a change of its own; keys is the patterns, each with a newline after it.
 local function hold(name, peer, ttl, keys)
-  local l = {name = name, peer = peer, ttl = ttl, keys = keys, token = num(seq + 1), expires = num(now + tonumber(ttl))}
+  local l = {name = name, peer = peer, ttl = ttl, keys = keys, token = upcoming(), expires = num(now + tonumber(ttl))}
   keep_lock(l)
   redis.call('ZADD', W, 0, peer .. '/l/' .. name)
   emit_lock(l, 'acquired')
@@ -105,6 +105,7 @@ end
 -- barred returns why a write of these keys by a peer ('' a server) is refused, and the lock: lock_lost if it names a
 -- holding (name, token) that isn't the current one; lock_held if a key is bound to a lock that somebody else holds.
 local function barred(keys, peer, name, token)
+  if name == '' and bound == '' then return nil end
   if name ~= '' then
     local l = current(name)
     if not l or l.token ~= token then return 'lock_lost', l end

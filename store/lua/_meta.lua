@@ -17,10 +17,9 @@ local function weight(key, rec)
   return #key + #rec - string.find(rec, '\n', 1, true)
 end
 
--- put writes an entry, by the change that comes next.
-local function put(key, old, data, by, exp, owner)
-  local _, oldexp, oldowner = head_of(old)
-  redis.call('HSET', M, key, num(seq + 1) .. ' ' .. num(now) .. ' ' .. by .. ' ' .. exp .. ' ' .. owner .. '\n' .. data)
+-- put writes an entry, by the change that comes next; oldexp and oldowner are of the one that it replaces.
+local function put(key, oldexp, oldowner, data, by, exp, owner)
+  redis.call('HSET', M, key, upcoming() .. ' ' .. at .. ' ' .. by .. ' ' .. exp .. ' ' .. owner .. '\n' .. data)
   if exp ~= '-' then
     ends('k/' .. key, exp)
   elseif oldexp ~= '-' then
@@ -48,9 +47,9 @@ local function quoted(key) return '"' .. string.gsub(key, '(["\\])', '\\%1') .. 
 local function entry_json(key, data, by, exp, owner, why)
   local json = '{"key":' .. quoted(key) .. ',"data":' .. (data or 'null,"deleted":true')
   if why then json = json .. ',"reason":"' .. why .. '"' end
-  json = json .. ',"change_version":' .. num(seq + 1)
+  json = json .. ',"change_version":' .. upcoming()
   if by ~= '-' then json = json .. ',"updated_by":"' .. by .. '"' end
-  json = json .. ',"updated_at":' .. num(now)
+  json = json .. ',"updated_at":' .. at
   if exp ~= '-' then json = json .. ',"expires_at":' .. exp end
   if owner ~= '-' then json = json .. ',"owner":"' .. owner .. '"' end
   return json .. '}'

@@ -15,10 +15,10 @@ if string.sub(ARGV[8], 1, 1) == '@' then
   extra = unpack_record(rec).user
 end
 
-local body = ARGV[9] .. num(now)
+local body = ARGV[9] .. at
 if writer then body = body .. ',' .. sender_body(PEER, writer) end
 emit('msg', BY, '-', ARGV[8], extra, body)
 commit()
-local result = num(seq) .. ' ' .. num(now)
+local result = seqtext .. ' ' .. at
 remember(result)
 return {'ok', session, result}

@@ -22,7 +22,7 @@ if old then
   drop(KEY, old)
   emit_meta(BY, {KEY}, {entry_json(KEY, nil, BY, '-', '-')})
   commit('mb', num(bytes))
-  result = num(seq) .. ' ' .. num(now)
+  result = seqtext .. ' ' .. at
 elseif composed > committed then
   commit()
 end

@@ -11,19 +11,24 @@ if refusal then return {refusal} end
 local first, full = repeated()
 if first then return {'ok', session, first, redis.call('HGET', M, KEY)} end
 if full then return {full} end
-lapse({KEY})
-local why, lock = barred({KEY}, PEER, ARGV[13], ARGV[14])
-if why then return refuse(why, lock and lock.name, lock and lock.rec) end
+local keys = {KEY}
 local old = redis.call('HGET', M, KEY)
-if EXPECTED ~= '' and EXPECTED ~= head_of(old) then return refuse('version_conflict', session, old) end
+local version, oldexp, oldowner = head_of(old)
+if over(oldexp) then
+  discard(keys, 'expired')
+  old, version, oldexp, oldowner = false, '0', '-', '-'
+end
+local why, lock = barred(keys, PEER, ARGV[13], ARGV[14])
+if why then return refuse(why, lock and lock.name, lock and lock.rec) end
+if EXPECTED ~= '' and EXPECTED ~= version then return refuse('version_conflict', session, old) end
 if not old and redis.call('HLEN', M) >= MAX_KEYS then return refuse('too_many') end
 local bytes = metabytes - weight(KEY, old) + #KEY + #VALUE
 if bytes > MAX_METADATA and bytes > metabytes then return refuse('too_large') end
 
 local exp, owner = life(ARGV[11], ARGV[12])
-put(KEY, old, VALUE, BY, exp, owner)
-emit_meta(BY, {KEY}, {entry_json(KEY, VALUE, BY, exp, owner)})
+put(KEY, oldexp, oldowner, VALUE, BY, exp, owner)
+emit_meta(BY, keys, {entry_json(KEY, VALUE, BY, exp, owner)})
 commit('mb', num(bytes))
-local result = num(seq) .. ' ' .. num(now)
+local result = seqtext .. ' ' .. at
 remember(result)
 return {'ok', session, result}

@@ -91,7 +91,10 @@ for _, key in ipairs(order) do
 end
 for _, key in ipairs(order) do
   local value, exp, owner = unpack(after[key], 1, 3)
-  if value then put(key, before[key], value, BY, exp, owner) end
+  if value then
+    local _, oldexp, oldowner = head_of(before[key])
+    put(key, oldexp, oldowner, value, BY, exp, owner)
+  end
   if value or before[key] then
     told[#told + 1] = key
     jsons[#jsons + 1] = entry_json(key, value or nil, BY, exp, owner)
@@ -101,7 +104,7 @@ local changed = '0 0'
 if #told > 0 then
   emit_meta(BY, told, jsons)
   commit('mb', num(bytes))
-  changed = num(seq) .. ' ' .. num(now)
+  changed = seqtext .. ' ' .. at
 elseif composed > committed then
   commit()
 end
