@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"regexp"
@@ -101,7 +102,7 @@ func TestErrorsAreDescribed(t *testing.T) {
 	known := slices.Concat(declared, reasonsNotYet)
 	var listed []hearth.Reason
 	for _, v := range document().Components.Schemas["Reason"].Value.Enum {
-		listed = append(listed, hearth.Reason(v.(string)))
+		listed = append(listed, hearth.Reason(fmt.Sprint(v)))
 	}
 	slices.Sort(known)
 	if slices.Sort(listed); !slices.Equal(slices.Compact(known), listed) {
@@ -141,7 +142,7 @@ func problemReasons(t *testing.T, op string, res *openapi3.Response) (out []hear
 		t.Fatalf("%s: an error that is no problem: %s", op, *res.Description)
 	}
 	for _, v := range media.Schema.Value.Properties["reason"].Value.Enum {
-		r := v.(string)
+		r := fmt.Sprint(v)
 		if out = append(out, hearth.Reason(r)); !strings.Contains(*res.Description, "`"+r+"`") {
 			t.Errorf("%s: %s is not explained: %s", op, r, *res.Description)
 		}
@@ -303,6 +304,8 @@ func TestLimitsAreDescribed(t *testing.T) {
 		"MaxPatterns":   {number(schemas["Patterns"].Value.MaxItems), hearth.MaxPatterns},
 		"MinLease":      {int(*schemas["LeaseMillis"].Value.Min), int(hearth.MinLease.Milliseconds())},
 		"MaxLease":      {int(*schemas["LeaseMillis"].Value.Max), int(hearth.MaxLease.Milliseconds())},
+		"MaxLockKeys":   {number(schemas["LockKeys"].Value.MaxItems), hearth.MaxLockKeys},
+		"MaxTTL":        {int(*schemas["TTLMillis"].Value.Max), int(hearth.MaxTTL.Milliseconds())},
 		"MaxSafeInt":    {int(*schemas["Seq"].Value.Max), hearth.MaxSafeInt},
 		"MaxPage":       {int(*document().Components.Parameters["Limit"].Value.Schema.Value.Max), hearth.MaxPage},
 		"ConnID length": {number(schemas["ConnID"].Value.MaxLength), 22 + 1 + hearth.MaxNameLen},

@@ -118,9 +118,9 @@ var openRoutes = []string{
 	"GET /healthz", // for the operator's machines
 	"GET /readyz",
 	"GET /metrics",
-	"GET /openapi.yaml",
-	"GET /init",       // says where to connect, to whoever has a token
-	"POST /dev/token", // in development mode only, behind a door of its own
+	"GET /openapi.yaml", // says nothing of what is in the store
+	"GET /init",         // to whoever may connect it says where; its token is a peer's
+	"POST /dev/token",   // in development mode only, behind a door of its own
 }
 
 func TestEveryCallIsADecision(t *testing.T) {
