@@ -25,7 +25,6 @@ var notServedYet = map[string]string{
 	"GET /v1/sessions/{session}":           "summaries of sessions",
 	"GET /v1/users/{user}/peers":           "users",
 	"POST /v1/users/{user}/disconnect":     "users",
-	"GET /init":                            "connections of 100ms's clients",
 }
 
 // reasonsNotYet has the reasons that the document names and no code gives.
