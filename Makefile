@@ -29,13 +29,12 @@ test: cc ## run all tests, with -race and on a real Redis (installs it on Debian
 	@sh scripts/ensure-redis.sh
 	HEARTH_TEST_REDIS=required go test -race -count=1 -timeout 10m ./...
 
-sdk-test: build $(HMS)/node_modules/.package-lock.json ## drive the web SDK of 100ms against two nodes (needs Node and npm)
+sdk-test: build $(HMS)/node_modules/.package-lock.json ## drive the web SDK of 100ms against two nodes (needs npm)
 	@sh scripts/ensure-redis.sh
 	cd $(HMS) && npm test --silent
 
 # npm writes this file last. `npm ci` takes the versions of the lock file and nothing else.
-$(HMS)/node_modules/.package-lock.json: $(HMS)/package-lock.json
-	@sh scripts/ensure-node.sh
+$(HMS)/node_modules/.package-lock.json: $(HMS)/package-lock.json | npm
 	cd $(HMS) && npm ci
 	touch $@
 

@@ -75,8 +75,8 @@ func (i *implicit) meet(own bool, role string) {
 func (i *implicit) tell(own string, others ...string) {
 	news := own != i.role
 	if i.known == nil {
-		for _, role := range usualRoles {
-			i.learn(role)
+		for _, role := range i.c.srv.node.Roles().Known() {
+			i.learn(role.Name)
 		}
 	}
 	for _, role := range others {
@@ -105,20 +105,30 @@ func (i *implicit) learn(role string) bool {
 // subscribes to media.
 func (i *implicit) appendPolicy(dst []byte) []byte {
 	dst = append(append(append(dst, `{"name":"`...), i.role...), `","known_roles":{`...)
-	for n, role := range i.known {
+	roles := i.c.srv.node.Roles()
+	last := 1 // of roles that have no priority
+	for _, role := range roles.Known() {
+		last = max(last, role.Priority+1)
+	}
+	for n, name := range i.known {
 		if n > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(append(append(dst, '"'), role...), `":{"name":"`...)
-		dst = append(append(dst, role...), `","priority":1,"publishParams":{"allowed":[]},`+
-			`"subscribeParams":{"subscribeToRoles":[],"maxSubsBitRate":0},"permissions":{`...)
-		dst = append(i.appendPermissions(dst, role), "}}"...)
+		role := roles.Role(name)
+		dst = append(append(append(dst, '"'), name...), `":{"name":"`...)
+		dst = append(append(dst, name...), `","priority":`...)
+		if role.Priority == 0 {
+			role.Priority = last
+		}
+		dst = strconv.AppendInt(dst, int64(role.Priority), 10)
+		dst = append(dst, `,"publishParams":{"allowed":[]},"subscribeParams":{"subscribeToRoles":[],"maxSubsBitRate":0},"permissions":{`...)
+		dst = append(appendPermissions(dst, role.Permissions), "}}"...)
 	}
 	return append(dst, `},"plugins":{},"template_id":"hearth","app_data":{}}`...)
 }
 
-// permissions are those that 100ms's clients know by name: what they let their user try. Without a Permission are those
-// of media, recording and polls, which nobody has here.
+// permissions are those that 100ms's clients know by name: what they let their user try. Those of media, recording and
+// polls nobody has here.
 var permissions = []struct {
 	name string
 	perm auth.Permission
@@ -135,20 +145,16 @@ var permissions = []struct {
 	{"pollWrite", ""},
 }
 
-func (i *implicit) appendPermissions(dst []byte, role string) []byte {
-	p, grants := i.c.principal.Load(), i.c.srv.node.Roles()
+func appendPermissions(dst []byte, has []auth.Permission) []byte {
 	for n, one := range permissions {
 		if n > 0 {
 			dst = append(dst, ',')
 		}
 		dst = append(append(append(dst, '"'), one.name...), `":`...)
-		dst = strconv.AppendBool(dst, one.perm != "" && grants.Allow(p, p.Room, role, one.perm) == nil)
+		dst = strconv.AppendBool(dst, slices.Contains(has, one.perm))
 	}
 	return dst
 }
-
-// usualRoles are told of to every client.
-var usualRoles = []string{"admin", "guest", "host"}
 
 // caller returns on whose behalf a read is made: the member, or before the join of a 100ms client its token.
 func (k *call) caller() *node.Caller {

@@ -41,7 +41,7 @@ func TestHMSClientIsGreeted(t *testing.T) {
 	policy := k.first()
 	has(t, "policy", policy, "method", "on-policy-change", "params.name", "host", "params.template_id", "hearth",
 		"params.plugins.#", "0", "params.app_data.#", "0", "params.known_roles.#", "3",
-		"params.known_roles.host.name", "host", "params.known_roles.host.priority", "1",
+		"params.known_roles.host.name", "host", "params.known_roles.host.priority", "1", "params.known_roles.guest.priority", "3",
 		"params.known_roles.host.publishParams.allowed.#", "0", "params.known_roles.host.subscribeParams.subscribeToRoles.#", "0",
 		"params.known_roles.host.subscribeParams.maxSubsBitRate", "0")
 	for role, may := range map[string]bool{"host": true, "admin": true, "guest": false} {
@@ -56,7 +56,8 @@ func TestHMSClientIsGreeted(t *testing.T) {
 	// Who says nothing is told too, and a role that nobody has named is known to whom it belongs.
 	c = newCluster(t, setup{nodes: 1, greetAfter: time.Millisecond})
 	k = c.hms(0, "r", "bob", "stage-left")
-	k.hears("on-policy-change", "name", "stage-left", "known_roles.stage-left.permissions.endRoom", "false", "known_roles.#", "4")
+	k.hears("on-policy-change", "name", "stage-left", "known_roles.stage-left.permissions.endRoom", "false", "known_roles.#", "4",
+		"known_roles.stage-left.priority", "4")
 }
 
 func TestHMSClientLooksBeforeItJoins(t *testing.T) {
@@ -174,4 +175,22 @@ func TestHMSClientMayTakeItsTime(t *testing.T) {
 	joined := c.hmsJoin(0, "r", "ann", "guest")
 	c.hms(0, "r", "bob", "guest").closed(node.CloseNormal)
 	joined.open()
+}
+
+// Roles of the configuration: a client is told of all of them, and one that may not read can't do so before it joins.
+func TestHMSClientAndConfiguredRoles(t *testing.T) {
+	roles, err := auth.LoadRoles([]byte("roles:\n  mod: {permissions: [read, change_role, remove_others], priority: 2}\n  blind: {permissions: [broadcast]}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCluster(t, setup{nodes: 1, roles: roles})
+	k := c.hms(0, "r", "ann", "blind")
+	k.ok("ping", nil)
+	k.hears("on-policy-change", "name", "blind", "known_roles.#", "2", "known_roles.mod.priority", "2", "known_roles.blind.priority", "3",
+		"known_roles.mod.permissions.endRoom", "false", "known_roles.mod.permissions.removeOthers", "true",
+		"known_roles.mod.permissions.changeRole", "true", "known_roles.blind.permissions.removeOthers", "false")
+	for _, m := range []string{"find-peer", "peer-iter-next", "peer-name-search"} {
+		k.fails(m, object{}, 403, "forbidden")
+	}
+	k.fails("get-peer", object{"peer_id": "x"}, 403, "forbidden")
 }

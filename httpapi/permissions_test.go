@@ -115,6 +115,7 @@ var httpNeeds = []struct {
 // openRoutes need no permission: why stands beside each.
 var openRoutes = []string{
 	"GET /v1/ws",   // its methods do
+	"GET /init",    // tells a peer where that is
 	"GET /healthz", // for the operator's machines
 	"GET /readyz",
 	"GET /metrics",
