@@ -69,13 +69,12 @@ func (m terminal) fails(code int, words string, args ...string) {
 }
 
 // shows is says for a pattern.
-func (m terminal) shows(pattern string, args ...string) shellRun {
+func (m terminal) shows(pattern string, args ...string) {
 	m.t.Helper()
 	r := m.run(args...)
 	if r.code != exitOK || r.err != "" || !regexp.MustCompile(`(?s)^`+pattern+`$`).MatchString(r.out) {
 		m.t.Errorf("hearth %s: %d\n%s%s", strings.Join(args, " "), r.code, r.out, r.err)
 	}
-	return r
 }
 
 // TestCommands is a user's tour of a development server: no setting but where it is.
@@ -291,7 +290,7 @@ func TestCompletion(t *testing.T) {
 	n := start(t, nil)
 	n.dev(t, "demo", "ann").call("set-metadata", `{"key":"deck","data":1}`)
 	n.dev(t, "den", "ann").call("set-metadata", `{"key":"x y","data":1}`)
-	n.dev(t, "other", "ann")
+	n.dev(t, "other", "bob")
 	m := terminal{t, []string{"HEARTH_SERVER=" + n.url}}
 	const none = ":4\n" // and no names of files
 	for _, c := range []struct {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -234,7 +235,7 @@ func TestSet(t *testing.T) {
 	if err != nil || string(e.Raw) != `{"key":"k","data":1.50,"change_version":4,"new":true}` {
 		t.Fatalf("%s, %v", e.Raw, err)
 	}
-	if got.Method != "PUT" || got.URL.Path != "/v1/rooms/r/entry" || got.URL.Query().Get("key") != "a/b ?#ü%2F" || got.URL.Query().Get("ttl_ms") != "1500" ||
+	if got.Method != http.MethodPut || got.URL.Path != "/v1/rooms/r/entry" || got.URL.Query().Get("key") != "a/b ?#ü%2F" || got.URL.Query().Get("ttl_ms") != "1500" ||
 		body != "1.50" || got.Header.Get("Idempotency-Key") != "o" || got.Header.Get("Hearth-Conn") != "c" || got.Header.Get("Authorization") != "Bearer token" {
 		t.Errorf("%s %s %v %s", got.Method, got.URL, got.Header, body)
 	}
@@ -305,7 +306,7 @@ func TestRenewedToken(t *testing.T) {
 		_, _ = io.WriteString(w, `{"reason":"unauthenticated","detail":"expired"}`)
 	})
 	var made atomic.Int64
-	c.source = func(context.Context) (string, error) { return fmt.Sprint(made.Add(1)), nil }
+	c.source = func(context.Context) (string, error) { return strconv.FormatInt(made.Add(1), 10), nil }
 	for range 2 {
 		if _, err := c.Rooms(t.Context(), 0); err != nil {
 			t.Error(err)
