@@ -124,6 +124,12 @@ func TestCommands(t *testing.T) {
 	m.says("10\n", "set", "demo", "k", "2")
 	m.says("9\n", "set", "demo", "k", "1", "--op-id", "once")
 	m.says("2\n", "get", "demo", "k")
+
+	m.says("11\n", "set", "demo", "short", "1", "--ttl", "1h")
+	m.shows(`.*"expires_at":\d+\}\n`, "get", "demo", "short", "--json")
+	m.shows(`short +11 +- +(1h0m0s|59m\d+s) +1\n`, "get", "demo", "--prefix", "s", "--no-headers")
+	ann.call("lock-acquire", `{"name":"mic","ttl_ms":60000,"keys":["bound*"]}`)
+	m.fails(exitConflict, "lock mic is held by ann until ", "set", "demo", "bound-to-it", "1")
 }
 
 // TestExitCodes: scripts branch on them.

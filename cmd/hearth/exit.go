@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hearthstore/hearth"
 )
@@ -36,9 +37,9 @@ var exits = map[hearth.Reason]int{
 	hearth.ReasonNotMember:       exitConflict,
 	hearth.ReasonPeerExists:      exitConflict,
 	hearth.ReasonSessionEnded:    exitConflict,
-	"lock_held":                  exitConflict,
-	"lock_lost":                  exitConflict,
-	"room_closed":                exitConflict,
+	hearth.ReasonLockHeld:        exitConflict,
+	hearth.ReasonLockLost:        exitConflict,
+	hearth.ReasonRoomClosed:      exitConflict,
 	hearth.ReasonUnavailable:     exitUnavailable,
 	hearth.ReasonOutcomeUnknown:  exitUnavailable,
 	"rate_limited":               exitUnavailable,
@@ -80,6 +81,9 @@ func explain(err error) string {
 	}
 	if e.Current != nil {
 		s += fmt.Sprintf("; it is at version %d", e.Current.ChangeVersion)
+	}
+	if e.Lock != nil {
+		s += fmt.Sprintf("; lock %s is held by %s until %s", e.Lock.Name, e.Lock.Peer, time.UnixMilli(e.Lock.ExpiresAt).Format(time.TimeOnly))
 	}
 	if e.Reason == hearth.ReasonBadParams {
 		return s

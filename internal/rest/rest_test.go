@@ -34,7 +34,7 @@ func newClient(t *testing.T, h http.HandlerFunc) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.pause, c.maxPause = time.Millisecond, 4*time.Millisecond
+	c.pause, c.maxPause, c.steady = time.Millisecond, 4*time.Millisecond, time.Hour
 	// A connection of its own for each request: net/http repeats by itself what is cut on one that was idle.
 	transport, ok := c.http.Transport.(*http.Transport)
 	if !ok {
@@ -142,6 +142,11 @@ func TestProblemsKeepWhatTheyCarry(t *testing.T) {
 			_, _ = io.WriteString(w, `{"reason":"unavailable","detail":"later","retry_after_ms":1500}`)
 			return
 		}
+		if r.URL.Path == "/v1/rooms/locked/entry" {
+			w.WriteHeader(http.StatusConflict)
+			_, _ = io.WriteString(w, `{"reason":"lock_held","lock":{"name":"mic","peer_id":"ann","token":7,"expires_at":9,"keys":["k"],"waiters":1}}`)
+			return
+		}
 		w.WriteHeader(http.StatusPreconditionFailed)
 		data := `{"n":1.50}`
 		if r.URL.Path == "/v1/rooms/absent/entry" {
@@ -158,6 +163,10 @@ func TestProblemsKeepWhatTheyCarry(t *testing.T) {
 	if e.Current == nil || e.Current.Key != "k" || string(e.Current.Data) != `{"n":1.50}` || e.Current.ChangeVersion != 7 ||
 		e.Current.UpdatedBy != "ann" || e.Current.UpdatedAt != 5 {
 		t.Errorf("%+v", e.Current)
+	}
+	_, err = c.Set(t.Context(), Write{Room: "locked", Key: "k"})
+	if l := hearth.AsError(err).Lock; l == nil || l.Name != "mic" || l.Peer != "ann" || l.Token != 7 || l.ExpiresAt != 9 {
+		t.Errorf("%+v", l)
 	}
 	if _, err = c.Set(t.Context(), Write{Room: "absent", Key: "k"}); hearth.AsError(err).Current.Data != nil {
 		t.Errorf("an absent entry has data: %v", err)

@@ -169,6 +169,18 @@ func TestWatchResumes(t *testing.T) {
 	}
 }
 
+// TestSteadyWatch: the end of a stream that lived for a while is no reason to wait longer than before.
+func TestSteadyWatch(t *testing.T) {
+	s := &streams{scripts: slices.Repeat([]http.HandlerFunc{says("event: a\nid: 1\ndata: 1\n\n")}, 4)}
+	c := newClient(t, s.serve)
+	c.steady = 0
+	var pauses []time.Duration
+	err := c.Watch(t.Context(), Watch{Room: "r", Broken: func(_ error, p time.Duration) { pauses = append(pauses, p) }}, func(Event) error { return nil })
+	if err != nil || len(pauses) != 4 || slices.Max(pauses) > c.pause+c.pause/4 {
+		t.Errorf("%v, %v", err, pauses)
+	}
+}
+
 // TestWatchEnds: what will not pass ends it, at once or later.
 func TestWatchEnds(t *testing.T) {
 	begin := says("event: a\nid: 1\ndata: 1\n\n")
