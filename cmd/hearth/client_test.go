@@ -111,10 +111,11 @@ func TestCommands(t *testing.T) {
 
 	// Compare-and-set, as a script does it.
 	m.says("6\n", "set", "demo", "deck", "1", "--if-version", "2")
-	m.fails(exitConflict, "it is at version 6 (version_conflict)", "set", "demo", "deck", "2", "--if-version", "2")
-	m.fails(exitConflict, "it is at version 6 (version_conflict)", "set", "demo", "deck", "2", "--if-version", "0")
+	m.fails(exitConflict, "the entry is not at the expected version: it is at 6 (version_conflict)", "set", "demo", "deck", "2", "--if-version", "2")
+	m.fails(exitConflict, "the entry is not at the expected version: it is at 6 (version_conflict)", "set", "demo", "deck", "2", "--if-version", "0")
 	m.says("7\n", "set", "demo", "new", "1", "--if-version", "0")
 	m.fails(exitConflict, "version_conflict", "set", "demo", "deck", "--delete", "--if-version", "2")
+	m.fails(exitConflict, "it is absent (version_conflict)", "set", "demo", "absent", "1", "--if-version", "2")
 	m.says("8\n", "set", "demo", "deck", "--delete", "--if-version", "6")
 	m.says("{\"key\":\"deck\",\"data\":null,\"change_version\":0}\n", "set", "demo", "deck", "--delete", "--json")
 	m.fails(exitNotFound, "(not_found)", "get", "demo", "deck")
@@ -423,8 +424,8 @@ func TestExplain(t *testing.T) {
 		"it did not answer: cut (unavailable)": &hearth.Error{
 			Reason: hearth.ReasonUnavailable, Detail: "it did not answer", Cause: errors.New("cut"),
 		},
-		"not so; it is at version 7 (version_conflict)": &hearth.Error{
-			Reason: hearth.ReasonVersionConflict, Detail: "not so", Current: &hearth.Entry{ChangeVersion: 7},
+		"the entry is not at the expected version: it is at 7 (version_conflict)": &hearth.Error{
+			Reason: hearth.ReasonVersionConflict, Detail: "not so", Current: &hearth.Entry{Data: []byte("1"), ChangeVersion: 7},
 		},
 		"forbidden":                      &hearth.Error{Reason: hearth.ReasonForbidden},
 		"SETTING: unavailable: not here": fmt.Errorf("SETTING: %w", &hearth.Error{Reason: hearth.ReasonUnavailable, Detail: "not here"}),

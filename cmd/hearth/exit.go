@@ -76,14 +76,17 @@ func explain(err error) string {
 		return err.Error()
 	}
 	s := e.Detail
+	// The server's words for these two point to members of the answer, which a user doesn't see.
+	switch {
+	case e.Current != nil && e.Current.Data == nil:
+		s = "the entry is not at the expected version: it is absent"
+	case e.Current != nil:
+		s = fmt.Sprintf("the entry is not at the expected version: it is at %d", e.Current.ChangeVersion)
+	case e.Lock != nil && e.Reason == hearth.ReasonLockHeld:
+		s = fmt.Sprintf("lock %s is held by %s until %s", e.Lock.Name, e.Lock.Peer, time.UnixMilli(e.Lock.ExpiresAt).Format(time.TimeOnly))
+	}
 	if e.Cause != nil {
 		s += ": " + e.Cause.Error()
-	}
-	if e.Current != nil {
-		s += fmt.Sprintf("; it is at version %d", e.Current.ChangeVersion)
-	}
-	if e.Lock != nil {
-		s += fmt.Sprintf("; lock %s is held by %s until %s", e.Lock.Name, e.Lock.Peer, time.UnixMilli(e.Lock.ExpiresAt).Format(time.TimeOnly))
 	}
 	if e.Reason == hearth.ReasonBadParams {
 		return s
