@@ -222,6 +222,27 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// TestUnknownOutcome: a write that gets no answer is repeated under its one name, and at last told with it.
+func TestUnknownOutcome(t *testing.T) {
+	ops := make(chan string, 100)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ops <- r.Header.Get("Idempotency-Key")
+		w.WriteHeader(http.StatusGatewayTimeout)
+	}))
+	defer srv.Close()
+	r := terminal{t, []string{"HEARTH_SERVER=" + srv.URL, "HEARTH_TOKEN=t"}}.run("set", "demo", "k", "1")
+	close(ops)
+	op, n := <-ops, 1
+	for again := range ops {
+		if n++; again != op {
+			t.Errorf("%q, then %q", op, again)
+		}
+	}
+	if r.code != exitUnavailable || n < 2 || len(op) < 16 || !strings.Contains(r.err, "again with --op-id "+op+" it is done once (outcome_unknown)") {
+		t.Errorf("%+v after %d tries", r, n)
+	}
+}
+
 // TestTokenSources: a command finds its token in this order, and says what to do if there is none.
 func TestTokenSources(t *testing.T) {
 	n, dev := startNode(t, redistest.Shared(t)), start(t, nil)
