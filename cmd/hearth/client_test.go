@@ -69,13 +69,12 @@ func (m terminal) fails(code int, words string, args ...string) {
 }
 
 // shows is says for a pattern.
-func (m terminal) shows(pattern string, args ...string) shellRun {
+func (m terminal) shows(pattern string, args ...string) {
 	m.t.Helper()
 	r := m.run(args...)
 	if r.code != exitOK || r.err != "" || !regexp.MustCompile(`(?s)^`+pattern+`$`).MatchString(r.out) {
 		m.t.Errorf("hearth %s: %d\n%s%s", strings.Join(args, " "), r.code, r.out, r.err)
 	}
-	return r
 }
 
 // TestCommands is a user's tour of a development server: no setting but where it is.
@@ -112,10 +111,11 @@ func TestCommands(t *testing.T) {
 
 	// Compare-and-set, as a script does it.
 	m.says("6\n", "set", "demo", "deck", "1", "--if-version", "2")
-	m.fails(exitConflict, "it is at version 6 (version_conflict)", "set", "demo", "deck", "2", "--if-version", "2")
-	m.fails(exitConflict, "it is at version 6 (version_conflict)", "set", "demo", "deck", "2", "--if-version", "0")
+	m.fails(exitConflict, "the entry is not at the expected version: it is at 6 (version_conflict)", "set", "demo", "deck", "2", "--if-version", "2")
+	m.fails(exitConflict, "the entry is not at the expected version: it is at 6 (version_conflict)", "set", "demo", "deck", "2", "--if-version", "0")
 	m.says("7\n", "set", "demo", "new", "1", "--if-version", "0")
 	m.fails(exitConflict, "version_conflict", "set", "demo", "deck", "--delete", "--if-version", "2")
+	m.fails(exitConflict, "it is absent (version_conflict)", "set", "demo", "absent", "1", "--if-version", "2")
 	m.says("8\n", "set", "demo", "deck", "--delete", "--if-version", "6")
 	m.says("{\"key\":\"deck\",\"data\":null,\"change_version\":0}\n", "set", "demo", "deck", "--delete", "--json")
 	m.fails(exitNotFound, "(not_found)", "get", "demo", "deck")
@@ -125,6 +125,12 @@ func TestCommands(t *testing.T) {
 	m.says("10\n", "set", "demo", "k", "2")
 	m.says("9\n", "set", "demo", "k", "1", "--op-id", "once")
 	m.says("2\n", "get", "demo", "k")
+
+	m.says("11\n", "set", "demo", "short", "1", "--ttl", "1h")
+	m.shows(`.*"expires_at":\d+\}\n`, "get", "demo", "short", "--json")
+	m.shows(`short +11 +- +(1h0m0s|59m\d+s) +1\n`, "get", "demo", "--prefix", "s", "--no-headers")
+	ann.call("lock-acquire", `{"name":"mic","ttl_ms":60000,"keys":["bound*"]}`)
+	m.fails(exitConflict, "lock mic is held by ann until ", "set", "demo", "bound-to-it", "1")
 }
 
 // TestExitCodes: scripts branch on them.
@@ -216,6 +222,27 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// TestUnknownOutcome: a write that gets no answer is repeated under its one name, and at last told with it.
+func TestUnknownOutcome(t *testing.T) {
+	ops := make(chan string, 100)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ops <- r.Header.Get("Idempotency-Key")
+		w.WriteHeader(http.StatusGatewayTimeout)
+	}))
+	defer srv.Close()
+	r := terminal{t, []string{"HEARTH_SERVER=" + srv.URL, "HEARTH_TOKEN=t"}}.run("set", "demo", "k", "1")
+	close(ops)
+	op, n := <-ops, 1
+	for again := range ops {
+		if n++; again != op {
+			t.Errorf("%q, then %q", op, again)
+		}
+	}
+	if r.code != exitUnavailable || n < 2 || len(op) < 16 || !strings.Contains(r.err, "again with --op-id "+op+" it is done once (outcome_unknown)") {
+		t.Errorf("%+v after %d tries", r, n)
+	}
+}
+
 // TestTokenSources: a command finds its token in this order, and says what to do if there is none.
 func TestTokenSources(t *testing.T) {
 	n, dev := startNode(t, redistest.Shared(t)), start(t, nil)
@@ -291,7 +318,7 @@ func TestCompletion(t *testing.T) {
 	n := start(t, nil)
 	n.dev(t, "demo", "ann").call("set-metadata", `{"key":"deck","data":1}`)
 	n.dev(t, "den", "ann").call("set-metadata", `{"key":"x y","data":1}`)
-	n.dev(t, "other", "ann")
+	n.dev(t, "other", "bob")
 	m := terminal{t, []string{"HEARTH_SERVER=" + n.url}}
 	const none = ":4\n" // and no names of files
 	for _, c := range []struct {
@@ -418,8 +445,8 @@ func TestExplain(t *testing.T) {
 		"it did not answer: cut (unavailable)": &hearth.Error{
 			Reason: hearth.ReasonUnavailable, Detail: "it did not answer", Cause: errors.New("cut"),
 		},
-		"not so; it is at version 7 (version_conflict)": &hearth.Error{
-			Reason: hearth.ReasonVersionConflict, Detail: "not so", Current: &hearth.Entry{ChangeVersion: 7},
+		"the entry is not at the expected version: it is at 7 (version_conflict)": &hearth.Error{
+			Reason: hearth.ReasonVersionConflict, Detail: "not so", Current: &hearth.Entry{Data: []byte("1"), ChangeVersion: 7},
 		},
 		"forbidden":                      &hearth.Error{Reason: hearth.ReasonForbidden},
 		"SETTING: unavailable: not here": fmt.Errorf("SETTING: %w", &hearth.Error{Reason: hearth.ReasonUnavailable, Detail: "not here"}),

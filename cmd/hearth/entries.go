@@ -169,7 +169,7 @@ func setCommand() *cobra.Command {
 			return r.with(cmd, func(ctx context.Context, c *rest.Client) error {
 				e, err := c.Set(ctx, w)
 				if err != nil {
-					return noSuch(err, w.Room)
+					return toSet(err, &w)
 				}
 				if asJSON {
 					return printJSON(cmd.OutOrStdout(), e.Raw)
@@ -197,10 +197,13 @@ func setCommand() *cobra.Command {
 	return cmd
 }
 
-// noSuch says of which room it is that has no session.
-func noSuch(err error, room string) error {
-	if hearth.ReasonOf(err) == hearth.ReasonNoSession {
-		return hearth.Errorf(hearth.ReasonNoSession, "room %s has no session to write to: it begins when a peer joins", room)
+// toSet adds to a write's error what its user can do.
+func toSet(err error, w *rest.Write) error {
+	switch e := hearth.AsError(err); e.Reason {
+	case hearth.ReasonNoSession:
+		return hearth.Errorf(e.Reason, "room %s has no session to write to: it begins when a peer joins", w.Room)
+	case hearth.ReasonOutcomeUnknown:
+		return hearth.Errorf(e.Reason, "%s; again with --op-id %s it is done once", e.Detail, w.OpID)
 	}
 	return err
 }

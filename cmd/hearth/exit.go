@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hearthstore/hearth"
 )
@@ -36,9 +37,9 @@ var exits = map[hearth.Reason]int{
 	hearth.ReasonNotMember:       exitConflict,
 	hearth.ReasonPeerExists:      exitConflict,
 	hearth.ReasonSessionEnded:    exitConflict,
-	"lock_held":                  exitConflict,
-	"lock_lost":                  exitConflict,
-	"room_closed":                exitConflict,
+	hearth.ReasonLockHeld:        exitConflict,
+	hearth.ReasonLockLost:        exitConflict,
+	hearth.ReasonRoomClosed:      exitConflict,
 	hearth.ReasonUnavailable:     exitUnavailable,
 	hearth.ReasonOutcomeUnknown:  exitUnavailable,
 	"rate_limited":               exitUnavailable,
@@ -75,11 +76,17 @@ func explain(err error) string {
 		return err.Error()
 	}
 	s := e.Detail
+	// The server's words for these two point to members of the answer, which a user doesn't see.
+	switch {
+	case e.Current != nil && e.Current.Data == nil:
+		s = "the entry is not at the expected version: it is absent"
+	case e.Current != nil:
+		s = fmt.Sprintf("the entry is not at the expected version: it is at %d", e.Current.ChangeVersion)
+	case e.Lock != nil && e.Reason == hearth.ReasonLockHeld:
+		s = fmt.Sprintf("lock %s is held by %s until %s", e.Lock.Name, e.Lock.Peer, time.UnixMilli(e.Lock.ExpiresAt).Format(time.TimeOnly))
+	}
 	if e.Cause != nil {
 		s += ": " + e.Cause.Error()
-	}
-	if e.Current != nil {
-		s += fmt.Sprintf("; it is at version %d", e.Current.ChangeVersion)
 	}
 	if e.Reason == hearth.ReasonBadParams {
 		return s

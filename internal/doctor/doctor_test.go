@@ -69,8 +69,7 @@ func newServer() *server {
 			for len(s.wrote) > 0 {
 				<-s.wrote
 			}
-			w.Header().Set("Content-Type", "text/event-stream")
-			_ = http.NewResponseController(w).Flush()
+			snapshot(w, r)
 			select {
 			case v := <-s.wrote:
 				_, _ = fmt.Fprintf(w, "event: on-metadata-change\nid: 1\ndata: {\"values\":[{\"key\":%q,\"data\":%s}]}\n\n", r.URL.Query().Get("keys"), v)
@@ -95,13 +94,20 @@ func newServer() *server {
 	return s
 }
 
+// snapshot begins an event stream: the key is not there.
+func snapshot(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	_, _ = fmt.Fprintf(w, "event: on-metadata-change\ndata: {\"snapshot\":true,\"values\":[{\"key\":%q,\"data\":null}]}\n\n", r.URL.Query().Get("keys"))
+	_ = http.NewResponseController(w).Flush()
+}
+
 func says(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }
 }
 
-func refuses(status int, kind, body string) http.HandlerFunc {
+func refuses(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", kind)
+		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, body)
 	}
@@ -174,7 +180,6 @@ func TestAllWell(t *testing.T) {
 
 // TestWhatIsWrong: each fault is found by the check that is for it, and told with what to do; what depends on it is skipped.
 func TestWhatIsWrong(t *testing.T) {
-	const problem = "application/problem+json"
 	for name, tt := range map[string]struct {
 		route  string
 		h      http.HandlerFunc
@@ -184,33 +189,32 @@ func TestWhatIsWrong(t *testing.T) {
 		finish bool   // whoever began a session has to end it
 	}{
 		"another server":      {"GET healthz", says("hello"), "fsssssss", "server", "is --server right?", false},
-		"not ready":           {"GET readyz", refuses(503, problem, `{"reason":"unavailable","detail":"no store"}`), "ofowoooo", "ready", "no store", false},
-		"no token":            {"GET rooms", refuses(401, problem, `{"reason":"unauthenticated","detail":"expired"}`), "ooofssss", "token", "HEARTH_APP_SECRET", false},
-		"a narrow token":      {"GET rooms", refuses(403, problem, `{"reason":"forbidden","detail":"room a only"}`), "ooofssss", "token", "--room", false},
-		"no store":            {"PUT peers", refuses(503, problem, `{"reason":"unavailable","detail":"away"}`), "ooowfsos", "session", "away", false},
-		"no writing":          {"PUT entry", refuses(403, problem, `{"reason":"forbidden","detail":"narrowed"}`), "ooowfsos", "session", "narrowed", true},
+		"not ready":           {"GET readyz", refuses(503, `{"reason":"unavailable","detail":"no store"}`), "ofowoooo", "ready", "no store", false},
+		"no token":            {"GET rooms", refuses(401, `{"reason":"unauthenticated","detail":"expired"}`), "ooofssss", "token", "HEARTH_APP_SECRET", false},
+		"a narrow token":      {"GET rooms", refuses(403, `{"reason":"forbidden","detail":"room a only"}`), "ooofssss", "token", "--room", false},
+		"no store":            {"PUT peers", refuses(503, `{"reason":"unavailable","detail":"away"}`), "ooowfsos", "session", "away", false},
+		"no writing":          {"PUT entry", refuses(403, `{"reason":"forbidden","detail":"narrowed"}`), "ooowfsos", "session", "narrowed", true},
 		"a cache":             {"GET entry", says(`{"key":"k","data":{"z":1.5,"a":"ü→☃"},"change_version":1}`), "ooowfsos", "session", "cache", true},
 		"an old version":      {"GET entry", says(`{"key":"k","data":` + value + `,"change_version":9}`), "ooowfsos", "session", "version 9", true},
-		"no deleting":         {"DELETE entry", refuses(500, problem, `{"reason":"internal","detail":"broken"}`), "ooowfsos", "session", "broken", true},
-		"no streams":          {"GET events", refuses(404, problem, `{"reason":"not_found","detail":"no such path"}`), "ooowowoo", "events", "newer server", false},
+		"no deleting":         {"DELETE entry", refuses(500, `{"reason":"internal","detail":"broken"}`), "ooowfsos", "session", "broken", true},
+		"no streams":          {"GET events", refuses(404, `{"reason":"not_found","detail":"no such path"}`), "ooowowoo", "events", "newer server", false},
 		"a stream of nothing": {"GET events", says(""), "ooowofoo", "events", "instead of an event stream", false},
 		"a stream that ends": {"GET events", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
 		}, "ooowofoo", "events", "broke", false},
 		"a stream that is kept back": {"GET events", hangs, "ooowofoo", "events", "proxy_buffering", false},
 		"a stream that is buffered": {"GET events", func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "text/event-stream")
-			_ = http.NewResponseController(w).Flush()
+			snapshot(w, r)
 			<-r.Context().Done()
 		}, "ooowofoo", "events", "proxy_buffering", false},
-		"no upgrade":            {"GET ws", refuses(400, problem, `{"reason":"bad_request"}`), "ooowoofo", "websocket", "answered with 400", false},
+		"no upgrade":            {"GET ws", refuses(400, `{"reason":"bad_request"}`), "ooowoofo", "websocket", "answered with 400", false},
 		"another upgrade":       {"GET ws", upgrades(func(nc io.ReadWriter) { _ = wsutil.WriteServerText(nc, []byte("hello")) }), "ooowoofo", "websocket", "no Hearth server", false},
 		"an upgrade to nothing": {"GET ws", upgrades(func(io.ReadWriter) {}), "ooowoofo", "websocket", "no reply came", false},
 		"a refused socket": {"GET ws", upgrades(func(nc io.ReadWriter) {
 			_ = wsutil.WriteServerMessage(nc, ws.OpClose, ws.NewCloseFrameBody(4401, "expired"))
 		}), "ooowoofo", "websocket", "closed with 4401 expired", false},
 		"a session that stays": {"DELETE peers", says(`{"session_ended":false}`), "ooowooof", "end", "has not ended", false},
-		"a peer that stays":    {"DELETE peers", refuses(503, problem, `{"reason":"unavailable","detail":"away"}`), "ooowooof", "end", "away", false},
+		"a peer that stays":    {"DELETE peers", refuses(503, `{"reason":"unavailable","detail":"away"}`), "ooowooof", "end", "away", false},
 		"another clock": {"GET healthz", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Date", time.Now().Add(-2*time.Minute).UTC().Format(http.TimeFormat))
 			says(`{"status":"ok","version":"v1","node":"n1"}`)(w, r)

@@ -35,16 +35,16 @@ func TestRedisInfo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			info := parseInfo(strings.Replace(good, tt.without, tt.with, 1))
-			got, text := "", ""
+			var got, text strings.Builder
 			for _, c := range []Check{redisVersion(info), redisMemory(info), redisPersistence(info)} {
-				got += string(c.Status[:1])
-				text += c.Detail + " " + c.Advice + "\n"
+				got.WriteString(string(c.Status[:1]))
+				text.WriteString(c.Detail + " " + c.Advice + "\n")
 				if (c.Status == OK) != (c.Advice == "") {
 					t.Errorf("advice: %+v", c)
 				}
 			}
-			if got != tt.want || !strings.Contains(text, tt.says) {
-				t.Errorf("%s: %s", got, text)
+			if got.String() != tt.want || !strings.Contains(text.String(), tt.says) {
+				t.Errorf("%s: %s", got.String(), text.String())
 			}
 		})
 	}

@@ -43,6 +43,12 @@ type problem struct {
 	Reason       hearth.Reason `json:"reason"`
 	RetryAfterMS int64         `json:"retry_after_ms"`
 	Current      *Entry        `json:"current"`
+	Lock         *struct {
+		Name      string `json:"name"`
+		PeerID    string `json:"peer_id"`
+		Token     uint64 `json:"token"`
+		ExpiresAt int64  `json:"expires_at"`
+	} `json:"lock"`
 }
 
 // maxProblem bounds what is read of a refusal: a conflict carries an entry.
@@ -61,10 +67,14 @@ func (c *Client) refusal(r Request, res *http.Response) error {
 			e.Current = &hearth.Entry{
 				Key: p.Current.Key, Data: p.Current.Data, ChangeVersion: p.Current.ChangeVersion,
 				UpdatedBy: p.Current.UpdatedBy, UpdatedAt: p.Current.UpdatedAt,
+				ExpiresAt: p.Current.ExpiresAt, Owner: p.Current.Owner,
 			}
 			if hearth.IsNull(e.Current.Data) {
 				e.Current.Data = nil
 			}
+		}
+		if l := p.Lock; l != nil {
+			e.Lock = &hearth.Lock{Name: l.Name, Peer: l.PeerID, Token: l.Token, ExpiresAt: l.ExpiresAt}
 		}
 		return e
 	}

@@ -40,6 +40,8 @@ type Client struct {
 	timeout time.Duration
 	// pause is the first one before a repeat, and maxPause the longest; each is twice the one before.
 	pause, maxPause time.Duration
+	// steady is how long a stream has to live to count as one that was cut, not one that is refused.
+	steady time.Duration
 	// silence is how long an event stream may be without a byte before it counts as broken.
 	silence time.Duration
 
@@ -70,7 +72,7 @@ func New(server string, source TokenSource, timeout time.Duration) (*Client, err
 	}
 	return &Client{
 		base: u, timeout: timeout, source: source,
-		pause: 250 * time.Millisecond, maxPause: 10 * time.Second, silence: 90 * time.Second,
+		pause: 250 * time.Millisecond, maxPause: 10 * time.Second, steady: 10 * time.Second, silence: 90 * time.Second,
 		http: &http.Client{
 			Transport: transport,
 			// Whoever names a server means that one: a token is not carried to another.

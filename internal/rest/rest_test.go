@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -33,7 +34,7 @@ func newClient(t *testing.T, h http.HandlerFunc) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.pause, c.maxPause = time.Millisecond, 4*time.Millisecond
+	c.pause, c.maxPause, c.steady = time.Millisecond, 4*time.Millisecond, time.Hour
 	// A connection of its own for each request: net/http repeats by itself what is cut on one that was idle.
 	transport, ok := c.http.Transport.(*http.Transport)
 	if !ok {
@@ -141,6 +142,11 @@ func TestProblemsKeepWhatTheyCarry(t *testing.T) {
 			_, _ = io.WriteString(w, `{"reason":"unavailable","detail":"later","retry_after_ms":1500}`)
 			return
 		}
+		if r.URL.Path == "/v1/rooms/locked/entry" {
+			w.WriteHeader(http.StatusConflict)
+			_, _ = io.WriteString(w, `{"reason":"lock_held","lock":{"name":"mic","peer_id":"ann","token":7,"expires_at":9,"keys":["k"],"waiters":1}}`)
+			return
+		}
 		w.WriteHeader(http.StatusPreconditionFailed)
 		data := `{"n":1.50}`
 		if r.URL.Path == "/v1/rooms/absent/entry" {
@@ -157,6 +163,10 @@ func TestProblemsKeepWhatTheyCarry(t *testing.T) {
 	if e.Current == nil || e.Current.Key != "k" || string(e.Current.Data) != `{"n":1.50}` || e.Current.ChangeVersion != 7 ||
 		e.Current.UpdatedBy != "ann" || e.Current.UpdatedAt != 5 {
 		t.Errorf("%+v", e.Current)
+	}
+	_, err = c.Set(t.Context(), Write{Room: "locked", Key: "k"})
+	if l := hearth.AsError(err).Lock; l == nil || l.Name != "mic" || l.Peer != "ann" || l.Token != 7 || l.ExpiresAt != 9 {
+		t.Errorf("%+v", l)
 	}
 	if _, err = c.Set(t.Context(), Write{Room: "absent", Key: "k"}); hearth.AsError(err).Current.Data != nil {
 		t.Errorf("an absent entry has data: %v", err)
@@ -234,7 +244,7 @@ func TestSet(t *testing.T) {
 	if err != nil || string(e.Raw) != `{"key":"k","data":1.50,"change_version":4,"new":true}` {
 		t.Fatalf("%s, %v", e.Raw, err)
 	}
-	if got.Method != "PUT" || got.URL.Path != "/v1/rooms/r/entry" || got.URL.Query().Get("key") != "a/b ?#ü%2F" || got.URL.Query().Get("ttl_ms") != "1500" ||
+	if got.Method != http.MethodPut || got.URL.Path != "/v1/rooms/r/entry" || got.URL.Query().Get("key") != "a/b ?#ü%2F" || got.URL.Query().Get("ttl_ms") != "1500" ||
 		body != "1.50" || got.Header.Get("Idempotency-Key") != "o" || got.Header.Get("Hearth-Conn") != "c" || got.Header.Get("Authorization") != "Bearer token" {
 		t.Errorf("%s %s %v %s", got.Method, got.URL, got.Header, body)
 	}
@@ -305,7 +315,7 @@ func TestRenewedToken(t *testing.T) {
 		_, _ = io.WriteString(w, `{"reason":"unauthenticated","detail":"expired"}`)
 	})
 	var made atomic.Int64
-	c.source = func(context.Context) (string, error) { return fmt.Sprint(made.Add(1)), nil }
+	c.source = func(context.Context) (string, error) { return strconv.FormatInt(made.Add(1), 10), nil }
 	for range 2 {
 		if _, err := c.Rooms(t.Context(), 0); err != nil {
 			t.Error(err)

@@ -53,8 +53,7 @@ func (c *Client) Watch(ctx context.Context, w Watch, each func(Event) error) err
 		case err == nil || !begun || w.Once || !passing(err):
 			return err
 		}
-		// A stream that lived for a while was cut, one that did not is refused: the pauses grow.
-		if time.Since(began) > c.maxPause {
+		if time.Since(began) > c.steady { // else the pauses grow
 			pause = c.pause
 		}
 		pause = min(max(pause, base), c.maxPause)

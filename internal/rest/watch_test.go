@@ -158,14 +158,26 @@ func TestWatchResumes(t *testing.T) {
 		t.Errorf("asked %q", s.asked)
 	}
 	// 1, 2, 4 and from then on 4 ms, each up to a quarter longer, but where the server says how long.
-	least := []time.Duration{1, 2, 4, 20, 4, 4}
+	least := []int{1, 2, 4, 20, 4, 4}
 	if len(pauses) != len(least) {
 		t.Fatalf("paused %v", pauses)
 	}
 	for i, p := range pauses {
-		if d := least[i] * time.Millisecond; p < d || p > d+d/4 {
+		if d := time.Duration(least[i]) * time.Millisecond; p < d || p > d+d/4 {
 			t.Errorf("pause %d is %s, not about %s", i, p, d)
 		}
+	}
+}
+
+// TestSteadyWatch: the end of a stream that lived for a while is no reason to wait longer than before.
+func TestSteadyWatch(t *testing.T) {
+	s := &streams{scripts: slices.Repeat([]http.HandlerFunc{says("event: a\nid: 1\ndata: 1\n\n")}, 4)}
+	c := newClient(t, s.serve)
+	c.steady = 0
+	var pauses []time.Duration
+	err := c.Watch(t.Context(), Watch{Room: "r", Broken: func(_ error, p time.Duration) { pauses = append(pauses, p) }}, func(Event) error { return nil })
+	if err != nil || len(pauses) != 4 || slices.Max(pauses) > c.pause+c.pause/4 {
+		t.Errorf("%v, %v", err, pauses)
 	}
 }
 
@@ -247,7 +259,9 @@ func TestSilence(t *testing.T) {
 	}
 	c = newClient(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	c.timeout = 30 * time.Millisecond
-	if err := c.Watch(t.Context(), Watch{Room: "r"}, nil); hearth.ReasonOf(err) != hearth.ReasonUnavailable || !errors.Is(err, errSilent) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := c.Watch(ctx, Watch{Room: "r"}, nil); hearth.ReasonOf(err) != hearth.ReasonUnavailable || !errors.Is(err, errSilent) {
 		t.Errorf("%v", err)
 	}
 }
