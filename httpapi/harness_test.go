@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -174,18 +175,29 @@ func (c *cluster) mint(p auth.Principal) string {
 	return t
 }
 
-// keys returns the keys that are left in Redis beside those of the nodes themselves.
+// keys returns the keys that are left in Redis beside those of the nodes themselves and the summaries of ended sessions.
 func (c *cluster) keys() []string {
 	c.Helper()
-	all, err := c.redis.Client(c).Keys(c.Context(), c.redis.Prefix+":*").Result()
+	client := c.redis.Client(c)
+	all, err := client.Keys(c.Context(), c.redis.Prefix+":*").Result()
 	if err != nil {
 		c.Fatal(err)
 	}
 	var out []string
 	for _, k := range all {
-		if k != c.redis.Prefix+":live" && k != c.redis.Prefix+":partitions" {
-			out = append(out, k)
+		switch _, kind, _ := strings.Cut(k, "}:"); {
+		case k == c.redis.Prefix+":live", k == c.redis.Prefix+":partitions", kind == "sums", kind == "ended":
+			continue
+		case kind == "due":
+			items, err := client.ZRange(c.Context(), k, 0, -1).Result()
+			if err != nil {
+				c.Fatal(err)
+			}
+			if slices.Equal(items, []string{"sums"}) {
+				continue
+			}
 		}
+		out = append(out, k)
 	}
 	return out
 }

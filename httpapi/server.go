@@ -116,6 +116,8 @@ func (s *Server) routes() {
 	v1.GET("/rooms", s.listRooms)
 	v1.GET("/rooms/:room", s.getRoom)
 	v1.POST("/rooms/:room/end", s.postEnd)
+	v1.GET("/sessions", s.listSessions)
+	v1.GET("/sessions/:session", s.getSession)
 	v1.GET("/rooms/:room/peers", s.listPeers)
 	v1.GET("/rooms/:room/peers/:peer", s.readPeer)
 	v1.PUT("/rooms/:room/peers/:peer", s.putPeer)

@@ -29,6 +29,7 @@ var refusals = map[string]hearth.Error{
 	"not_a_number":     {Reason: hearth.ReasonBadParams, Detail: "the entry holds no number, or would exceed 2^53-1"},
 	"lock_held":        {Reason: hearth.ReasonLockHeld, Detail: "somebody else holds the lock; lock tells who, and until when"},
 	"lock_lost":        {Reason: hearth.ReasonLockLost, Detail: "that holding of the lock is over; acquire it again"},
+	"no_summary":       {Reason: hearth.ReasonNotFound, Detail: "no such session, or its summary is not kept any more"},
 	"no_lease":         {Reason: hearth.ReasonBadParams, Detail: "the peer has no lease: a socket keeps it alive"},
 }
 

@@ -268,8 +268,14 @@ func TestAServerWithoutMemoryRefusesWhatNeedsSomeAndLetsPeersLeave(t *testing.T)
 	}
 	h.succeed(h.reads()...)
 	h.succeed(h.removals()...)
-	if left := h.dump(); len(left) != 1 || left[h.server.Prefix+":partitions"] == "" {
-		t.Errorf("left: %v", left)
+	for left := range h.dump() { // a summary is all that is kept of the session
+		switch _, kind, _ := strings.Cut(left, "}:"); kind {
+		case "due", "sums", "ended":
+		default:
+			if left != h.server.Prefix+":partitions" {
+				t.Errorf("left: %s", left)
+			}
+		}
 	}
 	h.config("maxmemory", "0")
 	h.join("ann")

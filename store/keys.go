@@ -68,7 +68,7 @@ func (k keyspace) rooms(p int) string { return k.inPartition(p, "rooms") }
 
 // due is a sorted set of all that ends by time in a partition: item and deadline. Items are peer/<room>/<peer> (a lease),
 // time/<room> (the earliest of the room's own deadlines), log/<room> (the oldest change of its log) and empty/<room> (a
-// session that lingers without peers).
+// session that lingers without peers); sums is the oldest summary of the partition's ended sessions.
 func (k keyspace) due(p int) string { return k.inPartition(p, "due") }
 
 func (k keyspace) partitionOf(room string) int {
@@ -107,7 +107,8 @@ func (k keyspace) room(room string) []string {
 // than there is: what it says is checked against the room.
 func (k keyspace) users(p int) string { return k.inPartition(p, "users") }
 
-// sums is a hash of a partition's sessions, live and ended: session_id → summary, e/<epoch> → session_id.
+// sums is a hash of a partition's sessions, live and ended: session_id → summary, e/<epoch> → session_id, for ended ones. A
+// session_id is made so that its own partition is its room's.
 func (k keyspace) sums(p int) string { return k.inPartition(p, "sums") }
 
 // ended is a sorted set of a partition's ended sessions with the time of their end.

@@ -53,7 +53,7 @@ func (s *Store) Join(ctx context.Context, q JoinRequest) (Joined, error) {
 	}
 	args := append([]any{
 		q.Room, hearth.NewNonce(), p.ID, hearth.QuoteString(p.User), p.Role, name, data, strings.Join(p.Groups, ","),
-		q.Conn, q.Incarnation, flags, lease, hearth.NewSessionID(), hearth.NewEpoch(), q.Peers,
+		q.Conn, q.Incarnation, flags, lease, s.newSessionID(q.Room), hearth.NewEpoch(), q.Peers,
 	}, watchArgs(q.Watch)...)
 	r, err := s.call(ctx, verbJoin, s.keys.room(q.Room), args...)
 	if err != nil {

@@ -59,7 +59,11 @@ func (s *Store) Due(ctx context.Context, partition, limit int) (items []DueItem,
 		return nil, 0, readError(err)
 	}
 	for i := range r.list(0) {
-		items = append(items, parseDueItem(r.list(0).str(i)))
+		item := parseDueItem(r.list(0).str(i))
+		if item.Kind == DueSums {
+			item.Partition = partition
+		}
+		items = append(items, item)
 	}
 	return items, time.Duration(r.num(1)) * time.Millisecond, nil
 }
@@ -69,6 +73,8 @@ type DueItem struct {
 	Kind DueKind
 	Room string
 	Peer string // of a lease
+
+	Partition int // of what belongs to no room
 }
 
 // DueKind says what it is that ends.
@@ -80,6 +86,7 @@ const (
 	DueTimes DueKind = "time"  // the earliest of a room's entries and locks
 	DueLog   DueKind = "log"   // the oldest change of a log
 	DueEmpty DueKind = "empty" // a session that lingers without peers
+	DueSums  DueKind = "sums"  // the oldest summary of a partition's ended sessions
 )
 
 func parseDueItem(s string) DueItem {
@@ -91,17 +98,23 @@ func parseDueItem(s string) DueItem {
 // expireBatch is how many entries and locks of a room end by one script.
 const expireBatch = 100
 
+// sumsBatch is how many summaries of ended sessions are forgotten by one script.
+const sumsBatch = 500
+
 // Settle does what an item's deadline asks for, if it is still due: any node may call it, any number of times.
 func (s *Store) Settle(ctx context.Context, item DueItem) error {
-	v, args := verbLogTrim, []any{item.Room}
+	v, keys, args := verbLogTrim, s.keys.room(item.Room), []any{item.Room}
 	switch item.Kind {
+	case DueSums:
+		v, args = verbSumsTrim, []any{sumsBatch}
+		keys = []string{s.keys.due(item.Partition), s.keys.sums(item.Partition), s.keys.ended(item.Partition)}
 	case DuePeer:
 		v, args = verbExpirePeer, []any{item.Room, hearth.NewNonce(), item.Peer}
 	case DueTimes:
 		v, args = verbExpire, []any{item.Room, hearth.NewNonce(), expireBatch}
 	case DueLog, DueEmpty:
 	}
-	_, err := s.call(ctx, v, s.keys.room(item.Room), args...)
+	_, err := s.call(ctx, v, keys, args...)
 	return err
 }
 

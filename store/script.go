@@ -50,6 +50,9 @@ const (
 	verbLockRelease verb = "lock_release"
 	verbLocks       verb = "locks"
 	verbLive        verb = "live"
+	verbSumGet      verb = "sum_get"
+	verbSumList     verb = "sum_list"
+	verbSumsTrim    verb = "sums_trim"
 )
 
 var verbs = []verb{
@@ -57,6 +60,7 @@ var verbs = []verb{
 	verbPeerUpdate, verbGroupAdd, verbGroupRemove, verbRoom, verbGet, verbWatch, verbList, verbPeerGet, verbPeerScan,
 	verbLog, verbLogTrim, verbDue, verbExpire, verbLive,
 	verbLockAcquire, verbLockCancel, verbLockRenew, verbLockRelease, verbLocks,
+	verbSumGet, verbSumList, verbSumsTrim,
 }
 
 // scripts compiles the limits into each verb's source, after which come the files that its first line includes, in that
@@ -65,10 +69,12 @@ func scripts(l hearth.Limits) (map[verb]*redis.Script, error) {
 	config := fmt.Sprintf("local LOG_EVENTS, LOG_SLACK, LOG_BYTES, LOG_AGE = %d, %d, %d, %d\n"+
 		"local MAX_KEYS, MAX_METADATA, MAX_PEERS, MAX_DATA, MAX_GROUPS, MAX_OPS, OP_AGE = %d, %d, %d, %d, %d, %d, %d\n"+
 		"local MAX_LOCKS, MAX_WAITERS = %d, %d\n"+
+		"local RETENTION, MAX_SUMS = %d, %d\n"+
 		"local PUBLISH = 'PUBLISH'\n",
 		l.LogEvents, max(1, l.LogEvents/16), l.LogBytes, l.LogAge.Milliseconds(),
 		l.MaxKeys, l.MaxMetadata, l.MaxPeers, hearth.MaxSessionData, hearth.MaxGroups, l.MaxOps, opAge,
-		hearth.MaxLocks, hearth.MaxLockWaiters)
+		hearth.MaxLocks, hearth.MaxLockWaiters,
+		l.Retention.Milliseconds(), hearth.MaxSummaries)
 	out := make(map[verb]*redis.Script, len(verbs))
 	for _, v := range verbs {
 		text, err := source(string(v))

@@ -39,7 +39,7 @@ type config struct {
 
 	maxValue, maxMetadata, maxMessage, maxFrame, logBytes byteSize
 	maxKeys, maxPeers, logEvents                          int
-	logAge                                                time.Duration
+	logAge, retention                                     time.Duration
 }
 
 // byteSize is a flag of bytes that takes 65536, 64KiB and 4MiB.
@@ -106,12 +106,14 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.IntVar(&c.logEvents, "log-events", d.LogEvents, "changes that a session's log keeps")
 	size(&c.logBytes, "log-bytes", d.LogBytes, "bytes that a session's log keeps")
 	f.DurationVar(&c.logAge, "log-age", d.LogAge, "how long a session's log keeps a change")
+	f.DurationVar(&c.retention, "retention", d.Retention, "how long the summaries of ended sessions are kept")
 }
 
 func (c *config) limits() hearth.Limits {
 	return hearth.Limits{
 		MaxValue: int(c.maxValue), MaxKeys: c.maxKeys, MaxMetadata: int(c.maxMetadata), MaxMessage: int(c.maxMessage),
 		MaxPeers: c.maxPeers, MaxFrame: int(c.maxFrame), LogEvents: c.logEvents, LogBytes: int(c.logBytes), LogAge: c.logAge,
+		Retention: c.retention,
 	}
 }
 
@@ -250,8 +252,8 @@ func (c *config) check() error {
 		return errors.New("HEARTH_PUBLIC_WS_URL must be the whole address of the WebSocket, like wss://hearth.example/v1/ws")
 	case c.drain < time.Second:
 		return errors.New("HEARTH_DRAIN must be a second at least")
-	case c.maxKeys < 1 || c.maxPeers < 1 || c.logEvents < 1 || c.logAge < time.Second:
-		return errors.New("limits must be 1 at least, HEARTH_LOG_AGE a second")
+	case c.maxKeys < 1 || c.maxPeers < 1 || c.logEvents < 1 || c.logAge < time.Second || c.retention < time.Second:
+		return errors.New("limits must be 1 at least, HEARTH_LOG_AGE and HEARTH_RETENTION a second")
 	case c.maxValue > c.maxFrame || c.maxMessage > c.maxFrame:
 		return errors.New("HEARTH_MAX_FRAME must be over HEARTH_MAX_VALUE and HEARTH_MAX_MESSAGE: a request carries them")
 	}

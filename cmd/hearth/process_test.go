@@ -408,7 +408,7 @@ func noRoomKeys(t *testing.T, r *redistest.Server) {
 	t.Helper()
 	c := r.Client(t)
 	await(t, "the room's keys to go", func() bool {
-		keys, err := c.Keys(t.Context(), r.Prefix+":{*").Result()
+		keys, err := c.Keys(t.Context(), r.Prefix+":{*}:?:*").Result()
 		if err != nil {
 			t.Fatal(err)
 		}

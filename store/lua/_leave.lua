@@ -1,13 +1,23 @@
--- How a membership ends, and how a session ends with its last member. Needs _event, _peer, _time, _lock and _meta.
+-- How a membership ends, and how a session ends with its last member. Needs _event, _peer, _time, _lock,
+-- _meta and _sums.
 
--- finish removes everything of the session in this one step and tells the nodes. Deletions only, so it succeeds when
--- memory is full.
+-- finish removes everything of the session in this one step, tells the nodes and keeps a summary. The deletions come first,
+-- so it succeeds when memory is full.
 local function finish(reason, by, text)
+  local counts = redis.call('HMGET', S, 'pc', 'pk')
   redis.call('UNLINK', S, C, P, M, L, OA, OB, K, Q, Z, W, X, V)
   redis.call('ZREM', ROOMS, ROOM)
   redis.call('ZREM', DUE, 'log/' .. ROOM, TIMES)
   publish(compose('end', '-', '-', '*', reason .. ' ' .. by .. ' ' .. text,
     '"session_id":"' .. session .. '","reason":"' .. reason .. '"'))
+  redis.call('HSET', SUMS, 'e/' .. epoch, session, session, ROOM .. ' ' .. epoch .. ' ' .. started .. ' ' .. num(now) .. ' '
+    .. num(seq) .. ' ' .. last .. ' ' .. (counts[1] or '0') .. ' ' .. (counts[2] or '0') .. ' ' .. reason .. ' ' .. by)
+  redis.call('ZADD', ENDED, num(now), session)
+  local kept = redis.call('ZCARD', ENDED)
+  if kept == 1 then redis.call('ZADD', DUE, num(now + RETENTION), 'sums') end
+  if kept > MAX_SUMS then
+    for _, id in ipairs(redis.call('ZRANGE', ENDED, 0, kept - MAX_SUMS - 1)) do forget(SUMS, ENDED, id) end
+  end
 end
 
 -- let_go ends what goes with a peer that has left: its place among waiters, its entries, its locks.

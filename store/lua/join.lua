@@ -7,8 +7,9 @@
 -- Returns: {'peer_exists'}, {'too_many'}, {'too_large'}, or {'ok', session, epoch, started_at, seq, n, peer_count,
 --   taken over (0/1), expires_at ('' without a lease), own record, own data, {peer, record, data, …}, {key, entry, …}}.
 local PEER, USER, NAME, DATA, CONN, FLAGS, LEASE = ARGV[3], ARGV[4], ARGV[6], ARGV[7], ARGV[9], ARGV[11], ARGV[12]
-local counts = redis.call('HMGET', S, 'hid', 'db')
+local counts = redis.call('HMGET', S, 'hid', 'db', 'pc', 'pk')
 local hidden, databytes = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
+local joins, peak = tonumber(counts[3] or 0), tonumber(counts[4] or 0) -- hidden peers are in neither
 local rec = redis.call('HGET', C, PEER)
 local olddata = redis.call('HGET', P, PEER)
 if DATA == '""' then DATA = false elseif DATA == '' then DATA = olddata end
@@ -28,6 +29,7 @@ if not session then
   session, epoch, started = ARGV[13], ARGV[14], num(now)
   redis.call('HSET', S, 'id', session, 'ep', epoch, 'at', started)
   redis.call('ZADD', ROOMS, started, ROOM)
+  redis.call('HSET', SUMS, session, ROOM)
 end
 local replaced, changed
 if r then
@@ -59,7 +61,11 @@ if replaced then
 else
   emit('join', PEER, CONN, shown(r, '!'), peer_extra(r), peer_body(PEER, r, DATA))
 end
-commit('hid', num(hidden), 'db', num(databytes))
+local count = redis.call('HLEN', C) - hidden
+if not replaced and FLAGS ~= 'h' then
+  joins, peak = joins + 1, math.max(peak, count)
+end
+commit('hid', num(hidden), 'db', num(databytes), 'pc', num(joins), 'pk', num(peak))
 
 -- At most that many others, whichever a scan meets first; a scan of a small room returns all of it.
 local others, want = {}, tonumber(ARGV[15])
@@ -74,5 +80,5 @@ if want > 0 then
     end
   end
 end
-return {'ok', session, epoch, started, num(seq), last, num(redis.call('HLEN', C) - hidden), replaced and 1 or 0, expires,
+return {'ok', session, epoch, started, num(seq), last, num(count), replaced and 1 or 0, expires,
   own, DATA or '', others, watched(16)}

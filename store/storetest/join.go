@@ -36,7 +36,7 @@ func testJoin(f *fixture) {
 		at := strconv.FormatInt(m.StartedAt, 10)
 		f.equal("stored session", s["s"], map[string]string{
 			"id": m.ID, "ep": m.Epoch, "at": at, "seq": "1", "n": m.Nonce, "lb": strconv.Itoa(len(s["l"]["0"])),
-			"hid": "0", "db": strconv.Itoa(len(`"say \"hi\""`)),
+			"hid": "0", "pc": "1", "pk": "1", "db": strconv.Itoa(len(`"say \"hi\""`)),
 		})
 		f.equal("stored peer", f.record(room, "ann"), record{
 			conn: m.Conn, user: `"u-ann"`, role: "host", groups: "red,blue", name: `"Name of ann"`, node: "node-1",

@@ -69,6 +69,7 @@ func (l *lifetimes) over(session string) {
 func raceJoinLeave(f *fixture, load Load) {
 	seed := uint64(time.Now().UnixNano())
 	f.Logf("seed %d", seed)
+	f = f.brief()
 	room := f.newRoom()
 	w := f.watch(room)
 	seen := &lifetimes{epochs: map[string]string{}, began: map[string]int{}, ended: map[string]int{}}
@@ -132,7 +133,28 @@ func raceJoinLeave(f *fixture, load Load) {
 		epochs[epoch] = true
 	}
 	f.gone(room)
+	f.settleAll()
 	f.equal("left in the server", f.leftOver(), nil)
+}
+
+// brief is a fixture whose summaries of ended sessions are not kept.
+func (f *fixture) brief() *fixture { return f.limited(hearth.Limits{Retention: time.Millisecond}) }
+
+// settleAll waits until all that ends by time has ended.
+func (f *fixture) settleAll() {
+	f.Helper()
+	f.until("all that is due is settled", func() bool {
+		waiting := false
+		for p := range f.s.Partitions() {
+			items, next, err := f.s.Due(f.ctx(), p, 1000)
+			f.ok(err)
+			for _, item := range items {
+				f.ok(f.s.Settle(f.ctx(), item))
+			}
+			waiting = waiting || len(items) > 0 || next >= 0
+		}
+		return !waiting
+	})
 }
 
 // client is one of those who join and leave.
@@ -324,6 +346,7 @@ func raceVersions(f *fixture, load Load) {
 // raceKeyLeak begins and ends sessions in every way there is, and looks for what they left in the server.
 func raceKeyLeak(f *fixture, load Load) {
 	const workers = 16
+	f = f.brief()
 	f.together(workers, func(worker int) {
 		for i := worker; i < load.Sessions; i += workers {
 			if err := f.lifetime(worker, i); err != nil {
@@ -332,18 +355,7 @@ func raceKeyLeak(f *fixture, load Load) {
 			}
 		}
 	})
-	f.until("all that is due is settled", func() bool {
-		waiting := false
-		for p := range f.s.Partitions() {
-			items, next, err := f.s.Due(f.ctx(), p, 1000)
-			f.ok(err)
-			for _, item := range items {
-				f.ok(f.s.Settle(f.ctx(), item))
-			}
-			waiting = waiting || len(items) > 0 || next >= 0
-		}
-		return !waiting
-	})
+	f.settleAll()
 	f.equal("left in the server", f.leftOver(), nil)
 }
 

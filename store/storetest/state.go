@@ -18,7 +18,8 @@ import (
 )
 
 // state is all that the server holds of a room: by the kind of key, its fields or members. The kind "due" has the room's
-// items of the partition's deadlines, the kind "rooms" the room itself if it is listed.
+// items of the partition's deadlines, the kind "rooms" the room itself if it is listed, "sums" the summaries of its sessions,
+// "users" who the index says is in it.
 type state map[string]map[string]string
 
 // kinds are the keys of one room, by the part of their names before the room's, and after it.
@@ -86,10 +87,15 @@ func (f *fixture) state(room string) state {
 	}
 	for _, kind := range []string{"due", "rooms"} {
 		keep(kind, f.members(f.key(kind, room), func(item string) bool {
-			of := []string{room, "log/" + room, "time/" + room, "empty/" + room}
-			return slices.Contains(of, item) || strings.HasPrefix(item, "peer/"+room+"/")
+			of := []string{room, "log/" + room, "time/" + room, "empty/" + room, "room/" + room}
+			return slices.Contains(of, item) || strings.HasPrefix(item, "peer/"+room+"/") || strings.HasPrefix(item, "dead/"+room+"/")
 		}))
 	}
+	keep("users", f.members(f.key("users", room), func(who string) bool { return strings.Contains(who, "\n"+room+"/") }))
+	sums, err := f.env.Client.HGetAll(f.ctx(), f.key("sums", room)).Result()
+	f.ok(err)
+	maps.DeleteFunc(sums, func(_, sum string) bool { return sum != room && !strings.HasPrefix(sum, room+" ") })
+	keep("sums", sums)
 	return out
 }
 
@@ -154,10 +160,15 @@ var sameData = cmp.FilterValues(
 	func(a, b json.RawMessage) bool { return len(a)+len(b) > 0 }, // else EquateEmpty is in charge
 	cmp.Comparer(func(a, b json.RawMessage) bool { return string(a) == string(b) }))
 
-// gone expects that the server holds nothing of the room.
+// gone expects that the server holds nothing of the room but the summaries of its ended sessions.
 func (f *fixture) gone(room string) {
 	f.Helper()
-	f.equal("left of the room", f.state(room), state{})
+	left := f.state(room)
+	maps.DeleteFunc(left["sums"], func(_, sum string) bool { return sum != room })
+	if len(left["sums"]) == 0 {
+		delete(left, "sums")
+	}
+	f.equal("left of the room", left, state{})
 }
 
 // refused expects that call is refused for that reason and has changed and told nothing.
