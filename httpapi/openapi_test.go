@@ -19,8 +19,6 @@ import (
 var notServedYet = map[string]string{
 	"PUT /v1/rooms/{room}":             "settings of rooms",
 	"GET /v1/rooms/{room}/events":      "streams and pages of the log",
-	"GET /v1/sessions":                 "summaries of sessions",
-	"GET /v1/sessions/{session}":       "summaries of sessions",
 	"GET /v1/users/{user}/peers":       "users",
 	"POST /v1/users/{user}/disconnect": "users",
 }

@@ -84,6 +84,8 @@ var httpNeeds = []struct {
 	needs perms
 }{
 	{"GET /v1/rooms", "", "", byServer, perms{auth.Read}},
+	{"GET /v1/sessions", "", "", byServer, perms{auth.Read}},
+	{"GET /v1/sessions/:session", "", "", byToken | byServer, perms{auth.Read}},
 	{"GET /v1/rooms/:room", "", "", byToken | byServer, perms{auth.Read}},
 	{"POST /v1/rooms/:room/end", "", "", byStore | byServer, perms{auth.EndRoom}},
 	{"GET /v1/rooms/:room/peers", "", "", byToken | byServer, perms{auth.Read}},
@@ -266,6 +268,9 @@ func TestEveryRequestAsksForItsPermission(t *testing.T) {
 			path := strings.ReplaceAll(route, ":room", room)
 			if n.path != "" {
 				path = "/v1/rooms/" + room + n.path
+			}
+			if strings.HasSuffix(path, "/:session") {
+				path = "/v1/sessions/" + c.do("GET", "/v1/rooms/"+room, c.server(), "").at("session.session_id")
 			}
 			body := n.body
 			if strings.HasSuffix(route, "/renew") {
