@@ -102,6 +102,15 @@ local function binds(l, key)
   return false
 end
 
+-- shuts reports whether somebody else's lock binds one of the keys.
+local function shuts(l, keys, peer)
+  if not l or l.peer == peer then return false end
+  for i = 1, #keys do
+    if binds(l, keys[i]) then return true end
+  end
+  return false
+end
+
 -- barred returns why a write of these keys by a peer ('' a server) is refused, and the lock: lock_lost if it names a
 -- holding (name, token) that isn't the current one; lock_held if a key is bound to a lock that somebody else holds.
 local function barred(keys, peer, name, token)
@@ -112,11 +121,9 @@ local function barred(keys, peer, name, token)
   end
   for n in string.gmatch(bound, '%S+') do
     local l = lock_of(n)
-    for i = 1, #keys do
-      if l and l.peer ~= peer and binds(l, keys[i]) then
-        l = current(n) -- it may be over, and another's by now
-        if l and l.peer ~= peer and binds(l, keys[i]) then return 'lock_held', l end
-      end
+    while shuts(l, keys, peer) do
+      if not over(l.expires) then return 'lock_held', l end
+      l = current(n) -- whoever has it now may bind other keys
     end
   end
 end

@@ -1,0 +1,479 @@
+package check
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/hearthstore/hearth"
+)
+
+// Clients of a history: those with a socket, and those that call over HTTP with a management token.
+const (
+	linSockets = 12
+	linServers = 6
+	linRooms   = 3
+	// Two clients share each peer, so that they take each other over.
+	linPeers = linSockets / 2
+)
+
+var linKeys = []string{"a", "b", "c"}
+
+// TestLinearizable holds histories of clients on three nodes to a model of a room: whatever they were told can be put into
+// one order in which every call happened between its beginning and its answer.
+func TestLinearizable(t *testing.T) {
+	c := newCluster(t, nil)
+	rounds, ops, unknown := 0, 0, 0
+	began := time.Now()
+	for _, seed := range seeds(t, size(1, 5)) {
+		for round := range size(2, 12) {
+			h, err := runHistory(t.Context(), c, seed+uint64(round)<<32, size(50, 150))
+			if err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			rounds, ops = rounds+1, ops+len(h.ops)
+			unknown += h.unknown()
+			if why := h.check(); why != "" {
+				t.Fatalf("seed %d, round %d: %s", seed, round, why)
+			}
+		}
+	}
+	t.Logf("%d histories of %d clients on 3 nodes: %d operations, %d of them without an answer, in %s", rounds, linSockets+linServers, ops,
+		unknown, time.Since(began).Round(time.Millisecond))
+}
+
+func (h *history) unknown() (n int) {
+	for _, op := range h.ops {
+		if op.Output.(*outcome).unknown { //nolint:errcheck // histories have nothing else
+			n++
+		}
+	}
+	return n
+}
+
+// check returns why the history can't be; a checker that doesn't get to an end in time has failed.
+func (h *history) check() string {
+	switch porcupine.CheckOperationsTimeout(sessionModel, h.ops, time.Minute) {
+	case porcupine.Ok:
+		return ""
+	case porcupine.Unknown:
+		return "the checker did not come to an end"
+	}
+	for _, room := range sessionModel.Partition(h.ops) {
+		if porcupine.CheckOperationsTimeout(sessionModel, room, time.Minute) == porcupine.Ok {
+			continue
+		}
+		return "not linearizable: " + firstFault(room)
+	}
+	return "not linearizable"
+}
+
+func (c *call) String() string {
+	text := c.op + " " + c.room
+	for _, part := range []string{c.session, c.peer, c.conn, c.key, c.value, c.expectSession} {
+		if part != "" {
+			text += " " + part
+		}
+	}
+	for _, w := range append([]write{{expect: c.expect}}, c.writes...) {
+		if text += " " + w.key + "=" + w.value; w.expect != nil {
+			text += " if " + num(int64(*w.expect))
+		}
+	}
+	return text
+}
+
+func (o *outcome) String() string {
+	if o.unknown {
+		return "?"
+	}
+	return fmt.Sprintf("%s session %s seq %d shows %s at %d; conn %s resumed %t ended %t count %d", o.reason, o.session, o.seq, o.value,
+		o.version, o.conn, o.resumed, o.ended, o.count)
+}
+
+// firstFault tells the end of the shortest beginning of a history that can't be.
+func firstFault(ops []porcupine.Operation) string {
+	fits := func(until int64) bool {
+		var part []porcupine.Operation
+		for _, op := range ops {
+			if op.Call > until {
+				continue
+			}
+			if op.Return > until { // had not been answered yet
+				later := *op.Output.(*outcome) //nolint:errcheck // see above
+				later.unknown = true
+				op.Output, op.Return = &later, 1<<62
+			}
+			part = append(part, op)
+		}
+		return porcupine.CheckOperationsTimeout(sessionModel, part, 5*time.Second) == porcupine.Ok
+	}
+	slices.SortFunc(ops, func(a, b porcupine.Operation) int { return cmp.Compare(a.Return, b.Return) })
+	var text strings.Builder
+	for i, op := range ops {
+		if op.Return < 1<<62 && !fits(op.Return) {
+			for _, op := range ops[max(0, i-8):min(len(ops), i+18)] {
+				fmt.Fprintf(&text, "\nclient %d, %d–%d: %s -> %s", op.ClientId, op.Call, op.Return, op.Input, op.Output)
+			}
+			break
+		}
+	}
+	return text.String()
+}
+
+// linClient is one client of a history.
+type linClient struct {
+	*cluster
+	h      *history
+	id     int
+	rnd    *rand.Rand
+	prefix string // of the rooms
+	n      int    // values that it has made, each of them once
+	seen   map[string]outcome
+}
+
+// runHistory lets all clients do about n operations each, in rooms that nobody has used.
+func runHistory(ctx context.Context, c *cluster, seed uint64, n int) (*history, error) {
+	h := newHistory()
+	prefix := fmt.Sprintf("lin%d-%s-", seed, strconv.FormatInt(prefixes.Add(1), 36))
+	errs := make(chan error, linSockets+linServers)
+	for i := range linSockets + linServers {
+		k := &linClient{cluster: c, h: h, id: i, rnd: rand.New(rand.NewPCG(seed, uint64(i))), prefix: prefix, seen: map[string]outcome{}}
+		go func() {
+			if i < linSockets {
+				errs <- k.socket(ctx, n)
+			} else {
+				errs <- k.overHTTP(ctx, n)
+			}
+		}()
+	}
+	var all error
+	for range linSockets + linServers {
+		all = errors.Join(all, <-errs)
+	}
+	return h, all
+}
+
+func (k *linClient) room() string { return k.prefix + strconv.Itoa(k.rnd.IntN(linRooms)) }
+func (k *linClient) key() string  { return linKeys[k.rnd.IntN(len(linKeys))] }
+
+// value makes a value that nobody else writes.
+func (k *linClient) value() string {
+	k.n++
+	return fmt.Sprintf(`"%d-%d"`, k.id, k.n)
+}
+
+// expectation is the version that the client saw last of a key, or 0 for none, or nil for any.
+func (k *linClient) expectation(key string) *uint64 {
+	switch k.rnd.IntN(10) {
+	case 0, 1, 2, 3:
+		return nil
+	case 4:
+		return new(uint64(0))
+	}
+	return new(k.seen[key].version)
+}
+
+// entryAnswer is an entry as clients are told of it.
+type entryAnswer struct {
+	Key     string          `json:"key"`
+	Data    json.RawMessage `json:"data"`
+	Version uint64          `json:"change_version"`
+	Deleted bool            `json:"deleted"`
+}
+
+// shown puts the entry into the outcome; a null is what an absent one is told as.
+func (o *outcome) shown(text []byte) error {
+	var e entryAnswer
+	if err := json.Unmarshal(text, &e); err != nil {
+		return fmt.Errorf("%w: %s", err, text)
+	}
+	if o.version = e.Version; string(e.Data) != "null" {
+		o.value = string(e.Data)
+	}
+	return nil
+}
+
+// socket joins rooms, does something there, and goes, in this way or that.
+func (k *linClient) socket(ctx context.Context, n int) error {
+	for n > 0 {
+		room, peer := k.room(), "p"+strconv.Itoa(k.id%linPeers)
+		in := &call{op: "join", room: room, peer: peer}
+		began := k.h.now()
+		w, err := k.join(ctx, k.rnd.IntN(len(k.addrs)), room, peer, map[string]any{}, nil)
+		if err != nil {
+			return err
+		}
+		k.h.record(k.id, in, began, &outcome{session: w.sess, seq: w.seq, conn: w.conn, resumed: w.resumed})
+		life := min(n, 3+k.rnd.IntN(15))
+		n -= life + 2
+		clear(k.seen)
+		for ; life > 0; life-- {
+			if done, err := k.onSocket(w, room, peer); err != nil {
+				return err
+			} else if !done {
+				break
+			}
+		}
+		if err := k.goes(w, room, peer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// goes ends a membership by a leave, or by a cut, after which the node ends it whenever it notices.
+func (k *linClient) goes(w *wire, room, peer string) error {
+	defer w.cut()
+	in := &call{op: "leave", room: room, session: w.sess, peer: peer, conn: w.conn}
+	began := k.h.now()
+	if k.rnd.IntN(5) == 0 {
+		k.h.record(k.id, in, began, &outcome{unknown: true})
+		return nil
+	}
+	r, err := w.call("leave", nil)
+	out := &outcome{reason: reasonOf(err), unknown: errors.Is(err, errCut)}
+	if err == nil {
+		var l struct {
+			Ended bool `json:"session_ended"`
+		}
+		if err := json.Unmarshal(r, &l); err != nil {
+			return err
+		}
+		out.ended = l.Ended
+	} else if out.reason == "" && !out.unknown {
+		return err
+	}
+	k.h.record(k.id, in, began, out)
+	return nil
+}
+
+// onSocket does one call; it returns false if the socket has ended.
+func (k *linClient) onSocket(w *wire, room, peer string) (bool, error) {
+	in := &call{op: "get", room: room, session: w.sess, peer: peer, conn: w.conn, key: k.key()}
+	method, params := "get-metadata", map[string]any{"key": in.key}
+	switch k.rnd.IntN(10) {
+	case 0, 1, 2, 3:
+		in.op, in.value, in.expect = "set", k.value(), k.expectation(in.key)
+		method, params["data"] = "set-metadata", json.RawMessage(in.value)
+	case 4:
+		in.op, in.expect = "delete", k.expectation(in.key)
+		method = "set-metadata"
+	case 5, 6:
+		in.op = "update"
+		method, params = "update-metadata", map[string]any{"ops": k.update(in)}
+	}
+	if in.expect != nil {
+		params["if_change_version"] = *in.expect
+	}
+	began := k.h.now()
+	got, err := w.send(method, params)
+	if err == nil && k.rnd.IntN(60) == 0 {
+		w.cut() // with the call on its way
+	}
+	var r json.RawMessage
+	if err == nil {
+		r, err = w.answer(got)
+	}
+	out := &outcome{reason: reasonOf(err), unknown: errors.Is(err, errCut)}
+	switch e := (*rpcError)(nil); {
+	case out.unknown:
+		k.h.record(k.id, in, began, out)
+		return false, nil
+	case errors.As(err, &e) && out.reason == hearth.ReasonVersionConflict:
+		err = out.shown(e.Data.Current)
+	case out.reason != "":
+		err = nil
+	case err == nil:
+		err = k.told(in, out, r)
+	}
+	if err != nil {
+		return false, err
+	}
+	if in.op != "update" {
+		k.seen[in.key] = *out
+	}
+	k.h.record(k.id, in, began, out)
+	return true, nil
+}
+
+// told reads the answer to a call that was executed.
+func (k *linClient) told(in *call, out *outcome, text []byte) error {
+	switch in.op {
+	case "get":
+		return out.shown(text)
+	case "update":
+		var u struct {
+			Seq     uint64          `json:"seq"`
+			Session string          `json:"session_id"`
+			Entries json.RawMessage `json:"entries"`
+		}
+		err := json.Unmarshal(text, &u)
+		out.seq, out.session = u.Seq, u.Session
+		return err
+	}
+	var e entryAnswer
+	err := json.Unmarshal(text, &e)
+	out.seq = e.Version
+	if in.op == "set" {
+		out.version = e.Version
+	}
+	return err
+}
+
+// update draws the ops of an update: two or three keys, all of them or none.
+func (k *linClient) update(in *call) []map[string]any {
+	var ops []map[string]any
+	for i, key := range k.rnd.Perm(len(linKeys))[:2+k.rnd.IntN(2)] {
+		w := write{key: linKeys[key], expect: k.expectation(linKeys[key])}
+		op := map[string]any{"op": "set", "key": w.key}
+		if i == 0 || w.expect == nil || k.rnd.IntN(2) == 0 {
+			w.value = k.value()
+			op["data"] = json.RawMessage(w.value)
+		} else {
+			op["op"] = "check"
+		}
+		if w.expect != nil {
+			op["if_change_version"] = *w.expect
+		}
+		in.writes = append(in.writes, w)
+		ops = append(ops, op)
+	}
+	return ops
+}
+
+// overHTTP calls as a server: reads, writes under conditions, joins of peers without a socket, removals.
+func (k *linClient) overHTTP(ctx context.Context, n int) error {
+	for range n {
+		if err := k.request(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *linClient) request(ctx context.Context) error {
+	in := &call{op: "get", room: k.room(), key: k.key()}
+	path := "/rooms/" + url.PathEscape(in.room)
+	entry := path + "/metadata/" + in.key
+	method, body := "GET", ""
+	var headers []string
+	switch k.rnd.IntN(12) {
+	case 0, 1, 2:
+		in.op, in.value, method = "set", k.value(), "PUT"
+		body = in.value
+		headers = k.condition(in)
+	case 3:
+		in.op, method = "delete", "DELETE"
+		headers = k.condition(in)
+	case 4, 5:
+		in.op, method, entry = "update", "PATCH", path+"/metadata"
+		b, err := json.Marshal(map[string]any{"ops": k.update(in)})
+		if err != nil {
+			return err
+		}
+		body = string(b)
+	case 6:
+		in.op, in.peer, method, body = "join", "h"+strconv.Itoa(k.id), "PUT", "{}"
+		entry = path + "/peers/" + in.peer
+	case 7:
+		in.op, in.key, method = "remove", "h"+strconv.Itoa(k.id), "DELETE"
+		if k.rnd.IntN(3) == 0 {
+			in.key = "p" + strconv.Itoa(k.rnd.IntN(linPeers))
+		}
+		entry = path + "/peers/" + in.key
+	case 8, 9:
+		in.op, entry = "room", path
+	}
+	began := k.h.now()
+	a, err := k.do(ctx, k.rnd.IntN(len(k.addrs)), method, entry, body, headers...)
+	if err != nil {
+		return err
+	}
+	out, err := k.answered(in, a)
+	if err != nil {
+		return fmt.Errorf("%s %s: %d %s: %w", method, entry, a.status, a.body, err)
+	}
+	k.h.record(k.id, in, began, out)
+	return nil
+}
+
+// condition draws a write's condition and returns its header.
+func (k *linClient) condition(in *call) []string {
+	last, ok := k.seen[in.room+in.key]
+	switch {
+	case k.rnd.IntN(5) == 0:
+		in.expect = new(uint64(0))
+		if in.op == "set" {
+			return []string{"If-None-Match", "*"}
+		}
+	case ok && last.session != "" && last.version != 0 && k.rnd.IntN(3) > 0:
+		in.expect, in.expectSession = new(last.version), last.session
+		return []string{"If-Match", hearth.ETag(last.session, last.version)}
+	}
+	in.expect = nil
+	return nil
+}
+
+// answered makes an outcome of what a server was told.
+func (k *linClient) answered(in *call, a *answer) (*outcome, error) {
+	out := &outcome{reason: a.reason}
+	if tag := strings.Trim(a.etag, `"`); tag != "" {
+		out.session, _, _ = strings.Cut(tag, ".")
+	}
+	switch {
+	case a.reason == hearth.ReasonVersionConflict:
+		var p struct {
+			Current json.RawMessage `json:"current"`
+		}
+		if err := json.Unmarshal(a.body, &p); err != nil {
+			return nil, err
+		}
+		return out, out.shown(p.Current)
+	case a.reason != "":
+		return out, nil
+	}
+	var b struct {
+		SessionID string `json:"session_id"`
+		ConnID    string `json:"conn_id"`
+		Seq       uint64 `json:"seq"`
+		Ended     bool   `json:"session_ended"`
+		Session   *struct {
+			ID    string `json:"session_id"`
+			Seq   uint64 `json:"seq"`
+			Count int    `json:"peer_count"`
+		} `json:"session"`
+	}
+	switch in.op {
+	case "room":
+		if err := json.Unmarshal(a.body, &b); err != nil {
+			return nil, err
+		}
+		if b.Session == nil {
+			out.reason = hearth.ReasonNoSession
+			return out, nil
+		}
+		out.session, out.seq, out.count = b.Session.ID, b.Session.Seq, b.Session.Count
+		return out, nil
+	case "join", "remove":
+		err := json.Unmarshal(a.body, &b)
+		out.session, out.conn, out.seq, out.ended, out.resumed = b.SessionID, b.ConnID, b.Seq, b.Ended, a.status == 200
+		return out, err
+	}
+	err := k.told(in, out, a.body)
+	if in.op == "get" || in.op == "set" {
+		k.seen[in.room+in.key] = *out
+	}
+	return out, err
+}
