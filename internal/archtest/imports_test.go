@@ -49,6 +49,7 @@ var directions = map[string]row{
 	"store/storetest":    {module: []string{".", "store", "internal/redistest"}, others: []string{anything}, testOnly: true},
 	"internal/redistest": {others: []string{anything}, testOnly: true},
 	"internal/archtest":  {testOnly: true},
+	"internal/check":     {testOnly: true},
 }
 
 // keepers are the packages that alone may import something, so that to replace
