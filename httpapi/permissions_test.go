@@ -51,6 +51,7 @@ var rpcNeeds = []rpcNeed{
 	{"find-peer", nil, perms{auth.Read}},
 	{"peer-iter-next", nil, perms{auth.Read}},
 	{"peer-name-search", object{"query": "b"}, perms{auth.Read}},
+	{"listen-peers", object{"all": true}, perms{auth.Read}},
 	{"group-join", object{"name": "g"}, nil},
 	{"group-leave", object{"name": "g"}, nil},
 	{"group-add", object{"name": "g", "peer_id": "bob"}, perms{auth.UpdateOthers}},
