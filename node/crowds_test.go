@@ -80,6 +80,7 @@ func TestCountsAreToldOnceASecond(t *testing.T) {
 			all(uint64(2+i), 502+i)
 		}
 		<-time.After(time.Minute)
+		synctest.Wait()
 		want := []string{info("0s", "s1", 501), info("1s", "s1", 643), info("2s", "s1", 786), info("3s", "s1", 801)}
 		for _, m := range members {
 			m.wasTold(t, want...)
@@ -115,6 +116,7 @@ func TestCountsOfSessionsAndOfWhoIsThere(t *testing.T) {
 		c.changed(b[0], 2, 21)
 		a[0].over = true // it has left meanwhile
 		<-time.After(countEvery)
+		synctest.Wait()
 		a[0].wasTold(t, info("0s", "s1", 10))
 		b[0].wasTold(t, info("0s", "s2", 20), info("1s", "s2", 21))
 	})
