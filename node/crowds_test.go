@@ -114,7 +114,9 @@ func TestCountsOfSessionsAndOfWhoIsThere(t *testing.T) {
 		c.changed(a[0], 8, 11)
 		c.changed(a[1], 8, 11)
 		c.changed(b[0], 2, 21)
+		a[0].mu.Lock()
 		a[0].over = true // it has left meanwhile
+		a[0].mu.Unlock()
 		<-time.After(countEvery)
 		synctest.Wait()
 		a[0].wasTold(t, info("0s", "s1", 10))
