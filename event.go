@@ -55,7 +55,8 @@ func (k Kind) Method() string {
 //	<body>                                              the rest of the params, after seq and n
 //
 // The audience is * (all), ! (all but Peer), 0 (no peer: nodes only), @<peer_id> (one peer, of the user that extra
-// names) or r<role>,<role> (all of those roles but Peer).
+// names) or r<role>,<role> (all of those roles but Peer). In a large room * and ! are followed by ~ if of others than Peer
+// only those are meant who listen to peers, and that by how many peers there are from here on, if the event changes it.
 //
 // Extra is "<role> <group>,<group>" for join, update and conn (- for no group); "<reason> <by> <text>" for leave, where
 // text is a JSON string; the user as a JSON string for a private message and for ask; "<reason> <by>" then text for end;
@@ -69,14 +70,16 @@ type Event struct {
 	Peer     string
 	Conn     string // secret of the connection it is about
 	Audience Audience
-	Role     string   // KindJoin, KindUpdate, KindConn: the peer's role from here on
-	Groups   []string // and its groups
-	Leave    LeaveReason
-	By       string // KindLeave, KindEnd: peer_id of who removed it or ended the session; "" for a server
-	Text     string // the free text they gave, as a JSON string
-	Lock     *LockChange
-	Entries  []Segment // KindMeta: the entries in Body
-	Body     string
+	// PeerCount is how many peers there are from here on: of a join or a leave in a large room; else 0.
+	PeerCount int
+	Role      string   // KindJoin, KindUpdate, KindConn: the peer's role from here on
+	Groups    []string // and its groups
+	Leave     LeaveReason
+	By        string // KindLeave, KindEnd: peer_id of who removed it or ended the session; "" for a server
+	Text      string // the free text they gave, as a JSON string
+	Lock      *LockChange
+	Entries   []Segment // KindMeta: the entries in Body
+	Body      string
 }
 
 // LockChange is what an event of KindLock tells; the holder is the event's Peer.
@@ -105,20 +108,25 @@ type Segment struct {
 
 // Audience says which members an event is for.
 type Audience struct {
-	All    bool
-	Except string   // a peer_id that is left out
-	Roles  []string // only these roles
-	Peer   string   // only this peer ...
-	User   string   // ... if it is this user's, a JSON string
+	All       bool
+	Except    string   // a peer_id that is left out
+	Listeners bool     // only who listens to peers ...
+	Self      string   // ... and the peer that it is about, whether it does or not
+	Roles     []string // only these roles
+	Peer      string   // only this peer ...
+	User      string   // ... if it is this user's, a JSON string
 }
 
-// Includes reports whether a member with that peer_id, user (as a JSON string) and role is meant.
-func (a *Audience) Includes(peer, user, role string) bool {
+// Includes reports whether a member with that peer_id, user (as a JSON string) and role is meant. listens says whether it
+// has asked to be told of each peer in a large room.
+func (a *Audience) Includes(peer, user, role string, listens bool) bool {
 	switch {
 	case a.Peer != "":
 		return a.Peer == peer && a.User == user
 	case a.Except != "" && a.Except == peer:
 		return false
+	case a.Listeners && !listens:
+		return a.Self != "" && a.Self == peer
 	case a.All:
 		return true
 	}
@@ -164,6 +172,23 @@ func ParseEvent(c Cursor, prev, rest string) (*Event, error) {
 }
 
 func (e *Event) parseAudience(s, extra string) error {
+	if s, count, large := strings.Cut(s, "~"); large && (s == "*" || s == "!") {
+		e.Audience.Listeners, e.Audience.All = true, true
+		if s == "*" {
+			e.Audience.Self = e.Peer
+		} else {
+			e.Audience.Except = e.Peer
+		}
+		if count == "" {
+			return nil
+		}
+		n, err := strconv.Atoi(count)
+		if err != nil || n < 1 {
+			return errEvent
+		}
+		e.PeerCount = n
+		return nil
+	}
 	switch {
 	case s == "*":
 		e.Audience.All = true

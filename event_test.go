@@ -64,6 +64,30 @@ var eventTexts = []struct {
 		`"peer_id":"ann"}`,
 	},
 	{
+		"a join in a large room", headLine + "join 1 ann secret !~501\nhost -\n\"peer_id\":\"ann\"",
+		hearth.Event{
+			Prev: "nonce6", Kind: hearth.KindJoin, At: 1, Peer: "ann", Conn: "secret",
+			Audience: hearth.Audience{All: true, Listeners: true, Except: "ann"}, PeerCount: 501, Role: "host", Body: `"peer_id":"ann"`,
+		},
+		`"peer_id":"ann"}`,
+	},
+	{
+		"an update in a large room", headLine + "update 1 ann secret *~\nguest -\n\"peer_id\":\"ann\"",
+		hearth.Event{
+			Prev: "nonce6", Kind: hearth.KindUpdate, At: 1, Peer: "ann", Conn: "secret",
+			Audience: hearth.Audience{All: true, Listeners: true, Self: "ann"}, Role: "guest", Body: `"peer_id":"ann"`,
+		},
+		`"peer_id":"ann"}`,
+	},
+	{
+		"a message to a role with a tilde", headLine + "msg 1 ann - ra~1\n\n\"private\":false",
+		hearth.Event{
+			Prev: "nonce6", Kind: hearth.KindMsg, At: 1, Peer: "ann",
+			Audience: hearth.Audience{Roles: []string{"a~1"}, Except: "ann"}, Body: `"private":false`,
+		},
+		`"private":false}`,
+	},
+	{
 		"an end", headLine + "end 1 - - *\nended - \"\"\n\"session_id\":\"s\"",
 		hearth.Event{
 			Prev: "nonce6", Kind: hearth.KindEnd, At: 1, Audience: hearth.Audience{All: true}, Leave: hearth.Ended, Text: `""`,
@@ -134,6 +158,9 @@ func TestMalformedEventsAreErrors(t *testing.T) {
 		"no audience":                 headLine + "join 1 ann secret\nhost -\n",
 		"an empty audience":           headLine + "join 1 ann secret \nhost -\n",
 		"an unknown audience":         headLine + "join 1 ann secret ?\nhost -\n",
+		"a count that is none":        headLine + "join 1 ann secret !~x\nhost -\n",
+		"a count of none":             headLine + "join 1 ann secret !~0\nhost -\n",
+		"nobody in a large room":      headLine + "join 1 ann secret 0~5\nhost -\n",
 		"no extra":                    headLine + "join 1 ann secret !",
 		"no body":                     headLine + "join 1 ann secret !\nhost -",
 		"a join without groups":       headLine + "join 1 ann secret !\nhost\n",
@@ -182,7 +209,7 @@ func FuzzParseEvent(f *testing.F) {
 				t.Errorf("%q is cut into %q", e.Body, parts)
 			}
 		}
-		e.Audience.Includes("ann", user, "host")
+		e.Audience.Includes("ann", user, "host", false)
 		e.AppendParams(nil, func(string) bool { return true })
 	})
 }
@@ -193,21 +220,28 @@ func TestAnAudienceIncludesWhoIsMeant(t *testing.T) {
 		a                hearth.Audience
 		peer, user, role string
 		want             bool
+		listens          bool // to peers
 	}{
-		{"all", hearth.Audience{All: true}, "ann", `"u"`, "host", true},
-		{"all but oneself", hearth.Audience{All: true, Except: "ann"}, "ann", `"u"`, "host", false},
-		{"all but another", hearth.Audience{All: true, Except: "ann"}, "bob", `"u"`, "host", true},
-		{"nobody", hearth.Audience{}, "ann", `"u"`, "host", false},
-		{"nobody, of no role", hearth.Audience{}, "ann", `"u"`, "", false},
-		{"one's role", hearth.Audience{Roles: []string{"guest", "host"}}, "ann", `"u"`, "host", true},
-		{"another role", hearth.Audience{Roles: []string{"guest"}}, "ann", `"u"`, "host", false},
-		{"one's role, but oneself", hearth.Audience{Roles: []string{"host"}, Except: "ann"}, "ann", `"u"`, "host", false},
-		{"oneself alone", hearth.Audience{Peer: "ann", User: `"u"`}, "ann", `"u"`, "host", true},
-		{"another alone", hearth.Audience{Peer: "bob", User: `"u"`}, "ann", `"u"`, "host", false},
-		{"another user of the same peer_id", hearth.Audience{Peer: "ann", User: `"v"`}, "ann", `"u"`, "host", false},
-		{"oneself alone, though the sender", hearth.Audience{Peer: "ann", User: `"u"`, Except: "ann"}, "ann", `"u"`, "host", true},
+		{"all", hearth.Audience{All: true}, "ann", `"u"`, "host", true, false},
+		{"all but oneself", hearth.Audience{All: true, Except: "ann"}, "ann", `"u"`, "host", false, false},
+		{"all but another", hearth.Audience{All: true, Except: "ann"}, "bob", `"u"`, "host", true, false},
+		{"nobody", hearth.Audience{}, "ann", `"u"`, "host", false, false},
+		{"nobody, of no role", hearth.Audience{}, "ann", `"u"`, "", false, false},
+		{"one's role", hearth.Audience{Roles: []string{"guest", "host"}}, "ann", `"u"`, "host", true, false},
+		{"another role", hearth.Audience{Roles: []string{"guest"}}, "ann", `"u"`, "host", false, false},
+		{"one's role, but oneself", hearth.Audience{Roles: []string{"host"}, Except: "ann"}, "ann", `"u"`, "host", false, false},
+		{"oneself alone", hearth.Audience{Peer: "ann", User: `"u"`}, "ann", `"u"`, "host", true, false},
+		{"another alone", hearth.Audience{Peer: "bob", User: `"u"`}, "ann", `"u"`, "host", false, false},
+		{"another user of the same peer_id", hearth.Audience{Peer: "ann", User: `"v"`}, "ann", `"u"`, "host", false, false},
+		{"oneself alone, though the sender", hearth.Audience{Peer: "ann", User: `"u"`, Except: "ann"}, "ann", `"u"`, "host", true, false},
+		{"who listens, and doesn't", hearth.Audience{All: true, Listeners: true}, "ann", `"u"`, "host", false, false},
+		{"who listens, and does", hearth.Audience{All: true, Listeners: true}, "ann", `"u"`, "host", true, true},
+		{"who listens, but oneself", hearth.Audience{All: true, Listeners: true, Except: "ann"}, "ann", `"u"`, "host", false, true},
+		{"who listens, and oneself", hearth.Audience{All: true, Listeners: true, Self: "ann"}, "ann", `"u"`, "host", true, false},
+		{"who listens, and another", hearth.Audience{All: true, Listeners: true, Self: "ann"}, "bob", `"u"`, "host", false, false},
+		{"who listens, and nobody", hearth.Audience{All: true, Listeners: true}, "", `"u"`, "host", false, false},
 	} {
-		if got := tt.a.Includes(tt.peer, tt.user, tt.role); got != tt.want {
+		if got := tt.a.Includes(tt.peer, tt.user, tt.role, tt.listens); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
 	}

@@ -18,7 +18,7 @@ type Limits struct {
 	LogAge    time.Duration // and for how long; 10 minutes
 
 	Retention time.Duration // how long the summary of an ended session is kept; 24 hours
-	LargeRoom int           // with more peers than that, joins and leaves are told only to who asked; 500
+	LargeRoom int           // with more peers shown than that, who comes, changes and goes is told only to who asked; 500
 }
 
 // WithDefaults returns l with every zero field at its default.

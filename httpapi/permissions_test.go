@@ -51,6 +51,7 @@ var rpcNeeds = []rpcNeed{
 	{"find-peer", nil, perms{auth.Read}},
 	{"peer-iter-next", nil, perms{auth.Read}},
 	{"peer-name-search", object{"query": "b"}, perms{auth.Read}},
+	{"listen-peers", object{"all": true}, perms{auth.Read}},
 	{"group-join", object{"name": "g"}, nil},
 	{"group-leave", object{"name": "g"}, nil},
 	{"group-add", object{"name": "g", "peer_id": "bob"}, perms{auth.UpdateOthers}},
@@ -78,7 +79,7 @@ const (
 // httpNeeds is what each call under /v1 asks for, as rpcNeeds: {room} is a room in which ann and bob are.
 var httpNeeds = []struct {
 	route string
-	path  string // "" if the route's is one
+	path  string // within the room, or whole; "" if the route's is one
 	body  string
 	by    int
 	needs perms
@@ -111,6 +112,8 @@ var httpNeeds = []struct {
 	{"POST /v1/rooms/:room/locks/:name", "/locks/l", `{"peer_id":"ann","ttl_ms":5000,"keys":["k"]}`, byStore | byServer, perms{auth.Lock, auth.Write}},
 	{"POST /v1/rooms/:room/locks/:name", "/locks/l", `{"peer_id":"ann","ttl_ms":5000,"token":1}`, byStore | byServer, perms{auth.Lock}},
 	{"DELETE /v1/rooms/:room/locks/:name", "/locks/l?token=1", "", byStore | byServer, perms{auth.Lock}},
+	{"GET /v1/sessions", "", "", byToken | byServer, perms{auth.Read}},
+	{"GET /v1/sessions/:session", "/v1/sessions/none", "", byToken | byServer, perms{auth.Read}},
 	{"POST /v1/rooms/:room/messages", "", `{"message":1}`, byStore | byServer, perms{auth.Broadcast}},
 }
 
@@ -266,7 +269,10 @@ func TestEveryRequestAsksForItsPermission(t *testing.T) {
 		method, route, _ := strings.Cut(n.route, " ")
 		check := func(who, room, token string, forbidden bool, headers ...string) {
 			path := strings.ReplaceAll(route, ":room", room)
-			if n.path != "" {
+			switch {
+			case strings.HasPrefix(n.path, "/v1/"):
+				path = n.path
+			case n.path != "":
 				path = "/v1/rooms/" + room + n.path
 			}
 			if strings.HasSuffix(path, "/:session") {

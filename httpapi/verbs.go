@@ -38,6 +38,7 @@ func init() {
 		"find-peer":              {run: findPeer, preview: true},
 		"peer-iter-next":         {run: peerIterNext, preview: true},
 		"peer-name-search":       {run: peerNameSearch, preview: true},
+		"listen-peers":           {run: listenPeers},
 		"group-join":             {run: groupOwn(true), write: true},
 		"group-leave":            {run: groupOwn(false), write: true},
 		"group-add":              {run: groupOther(true), write: true},
@@ -265,6 +266,19 @@ func peerNameSearch(k *call) ([]byte, error) {
 	b = strconv.AppendInt(append(b, `,"offset":`...), int64(q.Offset), 10)
 	b = strconv.AppendBool(append(b, `,"eof":`...), page.EOF)
 	return append(append(append(b, `,"peers":`...), peers...), "]}"...), nil
+}
+
+func listenPeers(k *call) ([]byte, error) {
+	var q struct {
+		All *bool `json:"all"`
+	}
+	if err := k.bind(&q); err != nil {
+		return nil, err
+	}
+	if q.All == nil {
+		return nil, hearth.BadParams("all is missing: true to be told of each peer in a large room, false not to be")
+	}
+	return empty, k.conn.member.ListenPeers(*q.All)
 }
 
 func appendPeers(dst []byte, peers []hearth.Peer) []byte {

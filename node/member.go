@@ -66,6 +66,9 @@ type Member struct {
 	holds  int
 	ending func()
 	waits  []*Wait // for locks
+
+	allPeers bool // in a large room it is told of each peer
+	counted  bool // it is to be told how many there are; guarded by the node's crowds
 }
 
 // Peer returns the member's peer_id.
@@ -80,6 +83,9 @@ func (m *Member) Begin() {
 	m.sink.Snapshot(m.node.encode("peer-list", func(dst []byte) []byte { return appendPeerList(dst, j) }))
 	if m.listens {
 		m.SendEntries(j.Seq, j.Entries)
+	}
+	if j.PeerCount > m.node.Limits().LargeRoom { // its own join is not told to it, but changed the count
+		m.node.crowds.changed(m, j.Seq, j.PeerCount)
 	}
 	at := j.Cursor()
 	j.Peers, j.Entries = nil, nil // sent; a member lives for long
@@ -257,7 +263,10 @@ func (m *Member) Deliver(msg *pubsub.Message) {
 		m.finish(c, CloseEnded, "room ended")
 		return
 	}
-	if c.frame == nil || !c.Audience.Includes(m.conn.Peer, m.userJSON, m.role) {
+	if c.PeerCount > 0 {
+		m.node.crowds.changed(m, c.Seq, c.PeerCount)
+	}
+	if c.frame == nil || !c.Audience.Includes(m.conn.Peer, m.userJSON, m.role, m.allPeers) {
 		return
 	}
 	if c.Kind != hearth.KindMeta {

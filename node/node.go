@@ -47,6 +47,7 @@ type Node struct {
 	log         *slog.Logger
 	members     atomic.Int64
 	sweeper     sweeper
+	crowds      crowds
 
 	ctx    context.Context //nolint:containedctx // the node's own life, ended by Close
 	cancel context.CancelFunc
@@ -70,11 +71,13 @@ func New(o Options) *Node {
 		id: o.ID, incarnation: hearth.NewEpoch(), store: o.Store, roles: o.Roles, encode: o.Encode, log: o.Log,
 		ctx: ctx, cancel: cancel,
 	}
+	n.crowds.init(o.Encode)
 	n.hub = pubsub.New(pubsub.Options{
 		Client: o.Client, Channel: o.Store.Channel, Read: n.readLog, Decode: n.decode, Log: o.Log,
 	})
 	n.sweeper.init(n)
 	n.wg.Go(n.sweeper.run)
+	n.wg.Go(func() { n.crowds.run(ctx) })
 	return n
 }
 

@@ -68,12 +68,12 @@ var verbs = []verb{
 func scripts(l hearth.Limits) (map[verb]*redis.Script, error) {
 	config := fmt.Sprintf("local LOG_EVENTS, LOG_SLACK, LOG_BYTES, LOG_AGE = %d, %d, %d, %d\n"+
 		"local MAX_KEYS, MAX_METADATA, MAX_PEERS, MAX_DATA, MAX_GROUPS, MAX_OPS, OP_AGE = %d, %d, %d, %d, %d, %d, %d\n"+
-		"local MAX_LOCKS, MAX_WAITERS = %d, %d\n"+
+		"local MAX_LOCKS, MAX_WAITERS, LARGE_ROOM = %d, %d, %d\n"+
 		"local RETENTION, MAX_SUMS = %d, %d\n"+
 		"local PUBLISH = 'PUBLISH'\n",
 		l.LogEvents, max(1, l.LogEvents/16), l.LogBytes, l.LogAge.Milliseconds(),
 		l.MaxKeys, l.MaxMetadata, l.MaxPeers, hearth.MaxSessionData, hearth.MaxGroups, l.MaxOps, opAge,
-		hearth.MaxLocks, hearth.MaxLockWaiters,
+		hearth.MaxLocks, hearth.MaxLockWaiters, l.LargeRoom,
 		l.Retention.Milliseconds(), hearth.MaxSummaries)
 	out := make(map[verb]*redis.Script, len(verbs))
 	for _, v := range verbs {

@@ -38,7 +38,7 @@ type config struct {
 	logFormat  string
 
 	maxValue, maxMetadata, maxMessage, maxFrame, logBytes byteSize
-	maxKeys, maxPeers, logEvents                          int
+	maxKeys, maxPeers, largeRoom, logEvents               int
 	logAge, retention                                     time.Duration
 }
 
@@ -102,6 +102,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	size(&c.maxMetadata, "max-metadata", d.MaxMetadata, "bytes of all metadata of a session")
 	size(&c.maxMessage, "max-message", d.MaxMessage, "bytes of one broadcast message")
 	f.IntVar(&c.maxPeers, "max-peers", d.MaxPeers, "peers of a session")
+	f.IntVar(&c.largeRoom, "large-room", d.LargeRoom, "peers of a session over which joins, updates and leaves are told only to who asks by listen-peers")
 	size(&c.maxFrame, "max-frame", d.MaxFrame, "bytes of one message from a client, or of a request's body")
 	f.IntVar(&c.logEvents, "log-events", d.LogEvents, "changes that a session's log keeps")
 	size(&c.logBytes, "log-bytes", d.LogBytes, "bytes that a session's log keeps")
@@ -113,7 +114,7 @@ func (c *config) limits() hearth.Limits {
 	return hearth.Limits{
 		MaxValue: int(c.maxValue), MaxKeys: c.maxKeys, MaxMetadata: int(c.maxMetadata), MaxMessage: int(c.maxMessage),
 		MaxPeers: c.maxPeers, MaxFrame: int(c.maxFrame), LogEvents: c.logEvents, LogBytes: int(c.logBytes), LogAge: c.logAge,
-		Retention: c.retention,
+		Retention: c.retention, LargeRoom: c.largeRoom,
 	}
 }
 
@@ -252,7 +253,7 @@ func (c *config) check() error {
 		return errors.New("HEARTH_PUBLIC_WS_URL must be the whole address of the WebSocket, like wss://hearth.example/v1/ws")
 	case c.drain < time.Second:
 		return errors.New("HEARTH_DRAIN must be a second at least")
-	case c.maxKeys < 1 || c.maxPeers < 1 || c.logEvents < 1 || c.logAge < time.Second || c.retention < time.Second:
+	case c.maxKeys < 1 || c.maxPeers < 1 || c.largeRoom < 1 || c.logEvents < 1 || c.logAge < time.Second || c.retention < time.Second:
 		return errors.New("limits must be 1 at least, HEARTH_LOG_AGE and HEARTH_RETENTION a second")
 	case c.maxValue > c.maxFrame || c.maxMessage > c.maxFrame:
 		return errors.New("HEARTH_MAX_FRAME must be over HEARTH_MAX_VALUE and HEARTH_MAX_MESSAGE: a request carries them")

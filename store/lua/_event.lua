@@ -1,10 +1,11 @@
 -- The session's state, Redis's clock, and the one way in which a change takes its seq, is logged and is published.
 -- Needs _keys. Scripts set `session` and `epoch` themselves when they begin a session.
 local ROOM, NONCE = ARGV[1], ARGV[2]
-local state = redis.call('HMGET', S, 'id', 'ep', 'at', 'seq', 'n', 'lb', 'mb', 'bl')
+local state = redis.call('HMGET', S, 'id', 'ep', 'at', 'seq', 'n', 'lb', 'mb', 'bl', 'hid')
 local session, epoch, started = state[1], state[2], state[3]
 local seq, last, logbytes = tonumber(state[4] or 0), state[5] or '-', tonumber(state[6] or 0)
 local metabytes, bound = tonumber(state[7] or 0), state[8] or '' -- of all metadata; the locks that bind keys
+local unseen = tonumber(state[9] or 0) -- how many peers are hidden
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 -- As text, each made once: of now, of seq, and of the seq that comes next.

@@ -48,7 +48,7 @@ local function depart(peer, r, reason, by, text)
   if r.lease ~= '' then redis.call('ZREM', DUE, 'peer/' .. ROOM .. '/' .. peer) end
   local extra = reason .. ' ' .. by .. ' ' .. text
   local body = peer_body(peer, r, data) .. ',"reason":"' .. reason .. '"'
-  local audience = shown(r, '!')
+  local audience = shown(r, '!', -1)
   if redis.call('HLEN', C) == 0 then
     publish(compose('leave', peer, r.conn, audience, extra, body))
     finish('empty', '-', '""')

@@ -41,8 +41,12 @@ local function peer_extra(r)
   return r.role .. ' ' .. r.groups
 end
 
--- shown is the audience of an event about a peer: the one given, or nobody if the peer is hidden.
-local function shown(r, audience)
+-- shown is the audience of an event about a peer, after the change: the one given, or nobody if the peer is hidden. A large
+-- room tells only who listens to peers, and the nodes how many there are if the event changes that, by `by`. For a leave a
+-- room is as large as it was: whose join was not told of, its leave isn't either.
+local function shown(r, audience, by)
   if string.find(r.flags, 'h', 1, true) then return '0' end
-  return audience
+  local count = redis.call('HLEN', C) - unseen
+  if count + (by == -1 and 1 or 0) <= LARGE_ROOM then return audience end
+  return audience .. '~' .. (by and num(count) or '')
 end

@@ -59,7 +59,7 @@ if replaced then
   emit('conn', PEER, replaced, '0', peer_extra(r), '')
   if changed then emit('update', PEER, CONN, shown(r, '*'), peer_extra(r), peer_body(PEER, r, DATA)) end
 else
-  emit('join', PEER, CONN, shown(r, '!'), peer_extra(r), peer_body(PEER, r, DATA))
+  emit('join', PEER, CONN, shown(r, '!', 1), peer_extra(r), peer_body(PEER, r, DATA))
 end
 local count = redis.call('HLEN', C) - hidden
 if not replaced and FLAGS ~= 'h' then

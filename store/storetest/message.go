@@ -74,10 +74,10 @@ func testBroadcast(f *fixture) {
 				`,"info":{"message":{"text":"%1 \u00e9"},"type":"c\\d"},"timestamp":`+strconv.FormatInt(sent.At, 10)+tt.sender)
 			var hears []string
 			for _, m := range members {
-				if e.Audience.Includes(m.Own.ID, hearth.QuoteString(m.Own.User), m.Own.Role) {
+				if e.Audience.Includes(m.Own.ID, hearth.QuoteString(m.Own.User), m.Own.Role, false) {
 					hears = append(hears, m.Own.ID)
 				}
-				if e.Audience.Peer != "" && e.Audience.Includes(m.Own.ID, `"another user"`, m.Own.Role) {
+				if e.Audience.Peer != "" && e.Audience.Includes(m.Own.ID, `"another user"`, m.Own.Role, true) {
 					f.Error("a private message is for another user of the peer_id")
 				}
 			}

@@ -65,6 +65,7 @@ func Run(t *testing.T, open func(t *testing.T) *Env) {
 		{"peer", testPeer},
 		{"groups", testGroups},
 		{"peers", testPeers},
+		{"large room", testLargeRoom},
 		{"rooms", testRooms},
 		{"summary", testSummary},
 		{"retention", testRetention},

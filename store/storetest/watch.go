@@ -207,6 +207,15 @@ func summary(e *hearth.Event) string {
 	if e.Audience.Except != "" {
 		add("but", e.Audience.Except)
 	}
+	if e.Audience.Listeners {
+		add("who listen")
+	}
+	if e.Audience.Self != "" {
+		add("and", e.Audience.Self)
+	}
+	if e.PeerCount != 0 {
+		add("of", strconv.Itoa(e.PeerCount))
+	}
 	return strings.Join(words, " ")
 }
 
