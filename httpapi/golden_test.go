@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -55,16 +56,47 @@ func golden(t *testing.T, name string, lines []string) {
 	}
 }
 
+// script records what a flow is answered and, of some clients, what they hear.
+type script struct{ results []string }
+
+// call makes a call and records the reply.
+func (s *script) call(k *client, method string, params object) {
+	k.Helper()
+	s.add(k.name+" "+method, k.call(method, params))
+}
+
+func (s *script) add(what, reply string) {
+	_, reply, _ = strings.Cut(reply, `"id":`)
+	_, reply, _ = strings.Cut(reply, ",")
+	s.results = append(s.results, what+" {"+reply)
+}
+
+// newest waits until the last that came has that text.
+func (k *client) newest(text string) {
+	k.Helper()
+	if !k.wait(func() bool { return len(k.inbox) > 0 && strings.Contains(k.inbox[len(k.inbox)-1], text) }) {
+		k.Fatalf("%s: nothing came with %s", k.name, text)
+	}
+}
+
+// heard returns what is in the clients' inboxes.
+func heard(clients ...*client) (notes []string) {
+	for _, k := range clients {
+		k.mu.Lock()
+		for _, m := range k.inbox {
+			notes = append(notes, k.name+" "+m)
+		}
+		k.mu.Unlock()
+	}
+	return notes
+}
+
 // The exact text of every result and every notification.
 func TestGolden(t *testing.T) {
 	each(t, func(c *cluster) {
 		ann := c.connect(0, "r", "ann", "host")
-		var results []string
-		call := func(k *client, method string, params object) {
-			_, reply, _ := strings.Cut(k.call(method, params), `"id":`)
-			_, reply, _ = strings.Cut(reply, ",")
-			results = append(results, k.name+" "+method+" {"+reply)
-		}
+		var s script
+		call := s.call
 		call(ann, "ping", nil)
 		call(ann, "get-metadata", nil)
 		call(ann, "join", object{"name": "Ann \"A\" é", "data": "{}", "groups": []string{"g"}, "listen": []string{"*", "none"}})
@@ -81,7 +113,7 @@ func TestGolden(t *testing.T) {
 		call(ann, "list-metadata", object{"limit": 1})
 		call(ann, "list-metadata", object{"prefix": "s"})
 		// What the update brings is told by what ann watches when it comes.
-		ann.wait(func() bool { return strings.Contains(ann.inbox[len(ann.inbox)-1], `"seq":4,"n"`) })
+		ann.newest(`"seq":4,"n"`)
 		call(ann, "listen-metadata-change", object{"keys": []string{"n", "x"}})
 		call(ann, "set-metadata", object{"key": "n"})
 		call(ann, "set-metadata", object{"key": "n"})
@@ -107,18 +139,54 @@ func TestGolden(t *testing.T) {
 		call(ann, "peer-leave-request", object{"requested_for": "bob", "reason": "why"})
 		bob.closed(4403)
 		c.join(1, "r", "dan", "guest", nil).drop()
-		ann.wait(func() bool { return strings.Contains(ann.inbox[len(ann.inbox)-1], `"timed_out"`) })
+		ann.newest(`"timed_out"`)
 		call(ann, "end-room", object{"reason": "done"})
 		ann.closed(4410)
-		golden(t, "results", results)
-		var notes []string
-		for _, k := range []*client{ann, bob} {
-			k.mu.Lock()
-			for _, m := range k.inbox {
-				notes = append(notes, k.name+" "+m)
-			}
-			k.mu.Unlock()
-		}
-		golden(t, "notifications", notes)
+		golden(t, "results", s.results)
+		golden(t, "notifications", heard(ann, bob))
 	})
+}
+
+// Entries that end by themselves, and locks.
+func TestGoldenLocks(t *testing.T) {
+	each(t, func(c *cluster) {
+		var s script
+		ann := c.join(0, "r", "ann", "host", object{"listen": []string{"*"}})
+		bob := c.join(1, "r", "bob", "guest", nil)
+		ann.next("on-peer-join")
+		s.call(bob, "lock-acquire", object{"name": "l", "ttl_ms": 60000, "keys": []string{"k*"}})
+		s.call(bob, "lock-acquire", object{"name": "l", "ttl_ms": 50000})
+		s.call(ann, "lock-acquire", object{"name": "l", "ttl_ms": 60000})
+		s.call(ann, "lock-acquire", object{"name": "l"})
+		s.call(ann, "set-metadata", object{"key": "k", "data": 1})
+		s.call(bob, "set-metadata", object{"key": "k", "data": 1, "ttl_ms": 3600000, "lock": object{"name": "l", "token": 3}})
+		s.call(bob, "set-metadata", object{"key": "mine", "data": []int{1}, "owned": true})
+		s.call(ann, "set-metadata", object{"key": "brief", "data": 1, "ttl_ms": 1})
+		ann.newest(`"expired"`)
+		s.call(bob, "lock-renew", object{"name": "l", "token": 3, "ttl_ms": 60000})
+		waits := ann.later("lock-acquire", `{"name":"l","ttl_ms":60000,"wait_ms":60000}`)
+		c.waiters(1)
+		s.call(bob, "lock-release", object{"name": "l", "token": 3})
+		s.add("ann lock-acquire (waited)", ann.replyTo(waits))
+		s.call(bob, "lock-release", object{"name": "l", "token": 3})
+		s.call(bob, "lock-renew", object{"name": "none", "token": 3})
+		s.call(bob, "lock-acquire", object{"name": "m", "ttl_ms": 60000})
+		bob.newest(`"m"`)
+		told := heard(bob) // whether it still hears what its leave does is a race
+		s.call(bob, "leave", nil)
+		ann.newest("on-peer-leave")
+		golden(t, "locks", slices.Concat(s.results, heard(ann), told))
+	})
+}
+
+// What a 100ms client is told unasked.
+func TestGoldenGreeting(t *testing.T) {
+	c := newCluster(t, setup{nodes: 1})
+	var s script
+	k := c.hms(0, "r", "ann", "host")
+	s.call(k, "ping", object{"timestamp": 1})
+	s.call(k, "find-peer", object{"limit": 1})
+	s.call(k, "join", object{"name": "Ann", "data": ""})
+	k.newest("peer-list")
+	golden(t, "greeting", slices.Concat(s.results, heard(k)))
 }
