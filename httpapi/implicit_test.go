@@ -184,7 +184,7 @@ func TestHMSClientMayTakeItsTime(t *testing.T) {
 	c.dial(0, []string{"token", c.server(), "protocol_spec", "20250115"}).closed(node.CloseNoJoin)
 	c.dial(0, []string{"token", c.mint(auth.Principal{Management: true, Room: "r"}), "protocol_spec", "1"}).closed(node.CloseNoJoin)
 
-	c = newCluster(t, setup{nodes: 1, preview: 30 * time.Millisecond})
+	c = newCluster(t, setup{nodes: 1, preview: time.Second})
 	joined := c.hmsJoin(0, "r", "ann", "guest")
 	c.hms(0, "r", "bob", "guest").closed(node.CloseNormal)
 	joined.open()
