@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ func TestHMSClientIsGreeted(t *testing.T) {
 		"params.known_roles.host.subscribeParams.maxSubsBitRate", "0")
 	for role, may := range map[string]bool{"host": true, "admin": true, "guest": false} {
 		at := "params.known_roles." + role + ".permissions."
-		has(t, role, policy, at+"endRoom", fmt.Sprint(may), at+"removeOthers", fmt.Sprint(may), at+"changeRole", fmt.Sprint(may),
+		has(t, role, policy, at+"endRoom", strconv.FormatBool(may), at+"removeOthers", strconv.FormatBool(may), at+"changeRole", strconv.FormatBool(may),
 			at+"mute", "false", at+"hlsStreaming", "false", at+"#", "10")
 	}
 	k.ok("ping", nil)
@@ -131,6 +132,18 @@ func TestHMSClientIsToldItsRole(t *testing.T) {
 	has(t, "policy", k.first(), "method", "on-policy-change", "params.name", "host")
 	k.next("room-info")
 	old.closed(node.CloseReplaced)
+
+	// So it is when a role changes, before the notification of that.
+	ann, bob := c.hmsJoin(0, "s", "ann", "guest"), c.hmsJoin(1, "s", "bob", "guest")
+	ann.hears("on-peer-join", "peer_id", "bob")
+	c.setRole("s", "bob", "stage")
+	has(t, "policy", ann.first(), "method", "on-policy-change", "params.name", "guest", "params.known_roles.stage.name", "stage")
+	has(t, "update", ann.first(), "method", "on-peer-update", "params.peer_id", "bob", "params.role", "stage")
+	has(t, "policy", bob.first(), "method", "on-policy-change", "params.name", "stage", "params.known_roles.stage.name", "stage")
+	has(t, "update", bob.first(), "method", "on-peer-update", "params.role", "stage")
+	c.setRole("s", "bob", "guest")
+	has(t, "update", ann.first(), "method", "on-peer-update", "params.role", "guest")
+	has(t, "policy", bob.first(), "method", "on-policy-change", "params.name", "guest")
 }
 
 func TestHMSClientLearnsRoles(t *testing.T) {
@@ -152,14 +165,14 @@ func TestHMSClientLearnsRoles(t *testing.T) {
 	if policies != maxKnownRoles-3 {
 		t.Errorf("told %d times", policies)
 	}
-	has(t, "policy", last, "params.known_roles.#", fmt.Sprint(maxKnownRoles), "params.name", "guest")
+	has(t, "policy", last, "params.known_roles.#", strconv.Itoa(maxKnownRoles), "params.name", "guest")
 	// Its own it is told always.
 	for con := range c.nodes[0].conns {
 		if con.implicit != nil {
 			con.implicit.meet(true, "role-over")
 		}
 	}
-	k.hears("on-policy-change", "name", "role-over", "known_roles.role-over.name", "role-over", "known_roles.#", fmt.Sprint(maxKnownRoles+1))
+	k.hears("on-policy-change", "name", "role-over", "known_roles.role-over.name", "role-over", "known_roles.#", strconv.Itoa(maxKnownRoles+1))
 }
 
 func TestHMSClientMayTakeItsTime(t *testing.T) {
@@ -171,7 +184,7 @@ func TestHMSClientMayTakeItsTime(t *testing.T) {
 	c.dial(0, []string{"token", c.server(), "protocol_spec", "20250115"}).closed(node.CloseNoJoin)
 	c.dial(0, []string{"token", c.mint(auth.Principal{Management: true, Room: "r"}), "protocol_spec", "1"}).closed(node.CloseNoJoin)
 
-	c = newCluster(t, setup{nodes: 1, preview: 30 * time.Millisecond})
+	c = newCluster(t, setup{nodes: 1, preview: time.Second})
 	joined := c.hmsJoin(0, "r", "ann", "guest")
 	c.hms(0, "r", "bob", "guest").closed(node.CloseNormal)
 	joined.open()

@@ -301,7 +301,7 @@ func TestEndingOneself(t *testing.T) {
 }
 
 func TestJoinTimeout(t *testing.T) {
-	c := newCluster(t, setup{nodes: 1, joinTimeout: 30 * time.Millisecond})
+	c := newCluster(t, setup{nodes: 1, joinTimeout: time.Second})
 	joined := c.join(0, "r", "ann", "guest", nil)
 	c.connect(0, "r", "bob", "guest").closed(node.CloseNoJoin)
 	joined.open()
