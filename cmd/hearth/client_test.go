@@ -85,6 +85,10 @@ func TestCommands(t *testing.T) {
 	m.says("ROOM   SESSION   PEERS   SEQ   AGE\n", "rooms")
 	m.says("{\"rooms\":[]}\n", "rooms", "--json")
 	m.fails(exitNotFound, "room demo has no session (no_session)", "rooms", "demo")
+	// Its settings may be worth knowing all the same.
+	if r := m.run("rooms", "demo", "--json"); r.code != exitNotFound || !strings.Contains(r.out, `"session":null`) || !strings.Contains(r.err, "no_session") {
+		t.Errorf("rooms demo --json: %+v", r)
+	}
 	m.fails(exitNotFound, "no_session", "get", "demo")
 	m.fails(exitNotFound, "it begins when a peer joins (no_session)", "set", "demo", "k", "1")
 
@@ -94,9 +98,9 @@ func TestCommands(t *testing.T) {
 	m.shows(`\{"room_id":"demo",.*"session":\{"session_id":"`+ann.joined.SessionID+`".*\}\}\n`, "rooms", "demo", "--json")
 	m.shows(`\{"rooms":\[\{"room_id":"demo",.*\}\]\}\n`, "rooms", "--json")
 
-	m.says("2\n", "set", "demo", "deck", `{"z":1.50, "a":"ü"}`)
-	m.says("{\"z\":1.50,\"a\":\"ü\"}\n", "get", "demo", "deck")
-	m.shows(`\{"key":"deck","data":\{"z":1.50,"a":"ü"\},"change_version":2,"updated_at":\d+\}`+"\n", "get", "demo", "deck", "--json")
+	m.says("2\n", "set", "demo", "deck", `{"z":1.50, "a":"ü<&"}`)
+	m.says("{\"z\":1.50,\"a\":\"ü<&\"}\n", "get", "demo", "deck")
+	m.shows(`\{"key":"deck","data":\{"z":1.50,"a":"ü<&"\},"change_version":2,"updated_at":\d+\}`+"\n", "get", "demo", "deck", "--json")
 	m.says("3\n", "set", "demo", "a/b c?", "--string", "2")
 	m.says("\"2\"\n", "get", "demo", "a/b c?")
 	m.says("2\n", "get", "demo", "a/b c?", "--string")

@@ -247,8 +247,10 @@ func TestStartErrors(t *testing.T) {
 		{"a size that is none", "is no size", []string{"HEARTH_MAX_VALUE=big"}},
 		{"an unknown setting in the file", "unknown setting", []string{"HEARTH_CONFIG=" + file(t, "nonsense: 1\n")}},
 		{"no file of roles", "HEARTH_ROLES_FILE: open", []string{"HEARTH_ROLES_FILE=" + t.TempDir() + "/none.yaml"}},
-		{"a role with a permission that is none", `role a: line 3: no permission is named "wirte"`,
-			[]string{"HEARTH_ROLES_FILE=" + file(t, "roles:\n  a:\n    permissions: [wirte]\n")}},
+		{
+			"a role with a permission that is none", `role a: line 3: no permission is named "wirte"`,
+			[]string{"HEARTH_ROLES_FILE=" + file(t, "roles:\n  a:\n    permissions: [wirte]\n")},
+		},
 		{"a short secret", "secret", []string{"HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=short"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,11 +21,13 @@ func (r *run) events(ctx context.Context) Check {
 	const buffering = "something in between keeps answers back: turn that off for /v1/rooms/*/events (nginx: proxy_buffering off)"
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	opened, heard, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	opened, heard, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var broke error // once ended is closed
 	quoted := string(hearth.AppendString(nil, r.key))
 	go func() { // ends with ctx, at the latest when this function does
+		defer close(ended)
 		told := false
-		ended <- r.o.Client.Watch(ctx, rest.Watch{
+		broke = r.o.Client.Watch(ctx, rest.Watch{
 			Room: r.room, Keys: []string{r.key}, Once: true, Opened: func() { close(opened) },
 		}, func(e rest.Event) error {
 			// Absent keys are in the snapshot as well, at version 0.
@@ -38,19 +41,15 @@ func (r *run) events(ctx context.Context) Check {
 	// However it comes out, the stream has ended before the next check.
 	finish := func(c Check) Check {
 		cancel()
-		_ = <-ended // what c says is known already
+		<-ended
 		return c
 	}
 	select {
-	case err := <-ended:
-		ended <- nil
-		if hearth.ReasonOf(err) == hearth.ReasonNotFound {
+	case <-ended:
+		if hearth.ReasonOf(broke) == hearth.ReasonNotFound {
 			return finish(Check{Status: Warn, Detail: "this server has no event streams", Advice: "hearth watch needs a newer server"})
 		}
-		if err == nil {
-			err = errors.New("it ended at once")
-		}
-		return finish(failed("an event stream could not be opened", err))
+		return finish(failed("an event stream could not be opened", cmp.Or(broke, errors.New("it ended at once"))))
 	case <-ctx.Done():
 		return finish(Check{Status: Fail, Detail: fmt.Sprintf("an event stream did not begin within %s", r.o.Patience), Advice: buffering})
 	case <-opened:
@@ -64,12 +63,8 @@ func (r *run) events(ctx context.Context) Check {
 	case <-heard:
 		took := round(time.Since(begin))
 		return finish(ok("an event stream told of a write, unbuffered, %s after it was sent", took))
-	case err := <-ended:
-		ended <- nil
-		if err == nil {
-			err = errors.New("it was closed")
-		}
-		return finish(failed("an event stream ended before it told of a write", err))
+	case <-ended:
+		return finish(failed("an event stream ended before it told of a write", cmp.Or(broke, errors.New("it was closed"))))
 	case <-ctx.Done():
 		return finish(Check{Status: Fail, Detail: fmt.Sprintf("an event stream did not tell of a write within %s", r.o.Patience), Advice: buffering})
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -81,18 +82,20 @@ func (endless) Read(b []byte) (int, error) {
 
 // streams is a fake server: each connection is answered by the next of its scripts.
 type streams struct {
+	mu      sync.Mutex
 	asked   []string // of each request: keys, Last-Event-ID
 	scripts []http.HandlerFunc
 }
 
 func (s *streams) serve(w http.ResponseWriter, r *http.Request) {
+	next := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }
+	s.mu.Lock()
 	s.asked = append(s.asked, strings.Join(r.URL.Query()["keys"], "|")+" "+r.Header.Get("Last-Event-ID"))
-	if len(s.scripts) == 0 {
-		w.WriteHeader(http.StatusNoContent)
-		return
+	if len(s.scripts) > 0 {
+		next = s.scripts[0]
+		s.scripts = s.scripts[1:]
 	}
-	next := s.scripts[0]
-	s.scripts = s.scripts[1:]
+	s.mu.Unlock()
 	next(w, r)
 }
 
