@@ -66,6 +66,8 @@ func Run(t *testing.T, open func(t *testing.T) *Env) {
 		{"groups", testGroups},
 		{"peers", testPeers},
 		{"rooms", testRooms},
+		{"settings", testSettings},
+		{"linger", testLinger},
 		{"summary", testSummary},
 		{"retention", testRetention},
 		{"sessions", testSessions},
