@@ -9,6 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/node"
 )
 
 // appendSession appends a session as REST shows it.
@@ -50,17 +51,97 @@ func (s *Server) getRoom(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	ses, live, err := s.node.Room(c.Request().Context(), k)
+	state, err := s.node.Room(c.Request().Context(), k)
 	if err != nil {
 		return err
 	}
-	b := append(append([]byte(`{"room_id":"`), k.Room...), `","enabled":true,"session":`...)
-	if live {
-		b = appendSession(b, &ses)
-	} else {
-		b = append(b, "null"...)
+	return sendJSON(c, http.StatusOK, appendRoom(nil, k.Room, &state))
+}
+
+func appendRoom(dst []byte, room string, r *node.RoomState) []byte {
+	dst = append(append(append(dst, `{"room_id":"`...), room...), `","enabled":`...)
+	dst = strconv.AppendBool(dst, !r.Shut)
+	if until := r.Until(); until > 0 {
+		dst = strconv.AppendInt(append(dst, `,"until":`...), until, 10)
 	}
-	return sendJSON(c, http.StatusOK, append(b, '}'))
+	if r.Linger > 0 {
+		dst = strconv.AppendInt(append(dst, `,"linger_ms":`...), r.Linger.Milliseconds(), 10)
+	}
+	if r.MaxPeers > 0 {
+		dst = strconv.AppendInt(append(dst, `,"max_peers":`...), int64(r.MaxPeers), 10)
+	}
+	if dst = append(dst, `,"session":`...); r.Session != nil {
+		dst = appendSession(dst, r.Session)
+	} else {
+		dst = append(dst, "null"...)
+	}
+	return append(dst, '}')
+}
+
+// putRoom changes what a room keeps. A member that is left out is kept as it is, null takes it away.
+func (s *Server) putRoom(c echo.Context) error {
+	k, err := caller(c)
+	if err != nil {
+		return err
+	}
+	var q struct {
+		Enabled  json.RawMessage `json:"enabled"`
+		Until    json.RawMessage `json:"until"`
+		LingerMS json.RawMessage `json:"linger_ms"`
+		MaxPeers json.RawMessage `json:"max_peers"`
+	}
+	if err := body(c, &q); err != nil {
+		return err
+	}
+	var change hearth.RoomChange
+	if q.Enabled != nil {
+		enabled := true
+		if err := orNull("enabled", q.Enabled, &enabled); err != nil {
+			return err
+		}
+		change.Shut = new(!enabled)
+	}
+	if q.LingerMS != nil {
+		var ms int64
+		if err := orNull("linger_ms", q.LingerMS, &ms); err != nil {
+			return err
+		}
+		if ms < 0 || ms > hearth.MaxLinger.Milliseconds() { // before it is made a duration
+			return hearth.BadParams("linger_ms must be 0–%d", hearth.MaxLinger.Milliseconds())
+		}
+		change.Linger = new(time.Duration(ms) * time.Millisecond)
+	}
+	if q.MaxPeers != nil {
+		change.MaxPeers = new(int)
+		if err := orNull("max_peers", q.MaxPeers, change.MaxPeers); err != nil {
+			return err
+		}
+		if *change.MaxPeers == 0 && !hearth.IsNull(q.MaxPeers) {
+			return hearth.BadParams("max_peers must be 1 at least; null takes the bound away")
+		}
+	}
+	if q.Until != nil {
+		change.Until = new(int64)
+		if err := orNull("until", q.Until, change.Until); err != nil {
+			return err
+		}
+		if *change.Until <= 0 && !hearth.IsNull(q.Until) {
+			return hearth.BadParams("until must be epoch milliseconds")
+		}
+	}
+	state, err := s.node.PutRoom(c.Request().Context(), k, change)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, appendRoom(nil, k.Room, &state))
+}
+
+// orNull decodes a member of a body that is there; null leaves what into has.
+func orNull(name string, v json.RawMessage, into any) error {
+	if json.Unmarshal(v, into) != nil {
+		return hearth.BadParams("%s is of another type than it has to be", name)
+	}
+	return nil
 }
 
 func (s *Server) postEnd(c echo.Context) error {
@@ -69,16 +150,13 @@ func (s *Server) postEnd(c echo.Context) error {
 		return err
 	}
 	var q struct {
-		Reason string          `json:"reason"`
-		Lock   json.RawMessage `json:"lock"`
+		Reason string `json:"reason"`
+		Lock   bool   `json:"lock"`
 	}
 	if err := body(c, &q); err != nil {
 		return err
 	}
-	if err := notYet("lock", q.Lock); err != nil {
-		return err
-	}
-	session, err := s.node.End(c.Request().Context(), k, q.Reason)
+	session, err := s.node.End(c.Request().Context(), k, q.Reason, q.Lock)
 	if err != nil {
 		return err
 	}

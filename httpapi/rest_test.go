@@ -55,7 +55,7 @@ func TestRooms(t *testing.T) {
 		k.hears("on-peer-leave-request", "reason", "over", "room_end", "true", "requested_by", absent)
 		k.closed(4410)
 		c.do("POST", tree+"/r1/end", s, "").problem(409, "no_session")
-		c.do("POST", tree+"/r2/end", s, `{"lock":true}`).problem(400, "bad_params")
+		c.do("POST", tree+"/r2/end", s, `{"lock":1}`).problem(400, "bad_params")
 		c.do("POST", tree+"/r2/end", s, "", "Hearth-Session", k.sess).problem(410, "session_ended")
 		c.do("POST", tree+"/r2/end", c.token("r2", "ann", "guest"), "", "Hearth-Conn", k.conn).problem(409, "not_member")
 	})

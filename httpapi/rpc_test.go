@@ -153,7 +153,7 @@ func TestRefused(t *testing.T) {
 		"renewing nothing":      {"lock-renew", object{"name": "l", "token": 1}, 409, "lock_lost"},
 		"renewing no name":      {"lock-renew", object{}, badParams, "bad_params"},
 		"releasing nothing":     {"lock-release", object{"name": "l", "token": 1}, 409, "lock_lost"},
-		"lock of an end":        {"end-room", object{"lock": true}, badParams, "bad_params"},
+		"lock of an end":        {"end-room", object{"lock": object{}}, badParams, "bad_params"},
 		"no ops":                {"update-metadata", object{"ops": []any{}}, badParams, "bad_params"},
 		"too many ops":          {"update-metadata", object{"ops": many(101, object{"op": "delete", "key": "k"})}, tooMany, "too_many"},
 		"unknown op":            {"update-metadata", ops(object{"op": "x", "key": "k"}), badParams, "bad_params"},

@@ -115,6 +115,7 @@ func (s *Server) routes() {
 	v1 := e.Group("/v1", s.bound, s.authenticate)
 	v1.GET("/rooms", s.listRooms)
 	v1.GET("/rooms/:room", s.getRoom)
+	v1.PUT("/rooms/:room", s.putRoom)
 	v1.POST("/rooms/:room/end", s.postEnd)
 	v1.GET("/sessions", s.listSessions)
 	v1.GET("/sessions/:session", s.getSession)

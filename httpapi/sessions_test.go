@@ -50,3 +50,60 @@ func TestSessions(t *testing.T) {
 		c.do("GET", base+"?room_id=a%20b", s, "").problem(400, "bad_params")
 	})
 }
+
+func TestRoomSettings(t *testing.T) {
+	each(t, func(c *cluster) {
+		s := c.server()
+		const room = "/v1/rooms/r"
+		c.do("GET", room, s, "").is(200).has("enabled", "true", "until", absent, "linger_ms", absent, "max_peers", absent, "session", "null")
+		c.do("PUT", room, s, `{"linger_ms":1000,"max_peers":2}`).is(200).has("enabled", "true", "linger_ms", "1000", "max_peers", "2", "session", "null")
+		ann := c.join(0, "r", "ann", "host", nil)
+		bob := c.join(1, "r", "bob", "guest", nil)
+		c.connect(0, "r", "cat", "guest").fails("join", nil, 413, "too_many")
+		c.do("PUT", room, s, `{"enabled":false,"max_peers":null}`).is(200).has("enabled", "false", "max_peers", absent, "linger_ms", "1000", "session.peer_count", "2")
+		c.connect(1, "r", "cat", "guest").fails("join", nil, 410, "room_closed")
+		c.do("PUT", room+"/peers/bot", s, "").problem(410, "room_closed")
+		back := c.connect(0, "r", "bob", "guest")
+		joined := back.ok("join", nil)
+		has(t, "return", joined, "resumed", "true", "session_id", ann.sess)
+		bob.closed(4409)
+
+		// A peer shuts by its role, as a member.
+		c.do("PUT", room, c.token("r", "ann", "host"), `{"enabled":true}`).problem(400, "bad_params")
+		c.do("PUT", room, c.token("r", "ann", "host"), `{"enabled":true}`, "Hearth-Conn", ann.conn).is(200).has("enabled", "true", "until", c.do("GET", room, s, "").at("until"))
+		c.do("PUT", room, c.token("r", "bob", "guest"), `{"enabled":false}`, "Hearth-Conn", at(t, joined, "conn_id")).problem(403, "forbidden")
+		c.do("PUT", room, c.mint(auth.Principal{Management: true, Room: "q"}), `{}`).problem(403, "forbidden")
+
+		// The emptied session lingers, for a server to see and to write, and ends by itself.
+		has(t, "leave", back.ok("leave", nil), "session_ended", "false")
+		c.do("DELETE", room+"/peers/ann", s, "").is(200).has("session_ended", "false")
+		ann.closed(4403)
+		c.doAt(1, "PUT", room+"/metadata/k", s, `1`).is(200)
+		c.do("GET", room, s, "").is(200).has("session.session_id", ann.sess, "session.peer_count", "0")
+		eventually(t, "the session ends", func() bool { return c.do("GET", room, s, "").is(200).at("session") == "null" })
+		c.do("GET", "/v1/sessions/"+ann.sess, s, "").is(200).has("reason", "empty", "peers", "2")
+		c.do("PUT", room, s, `{"linger_ms":null}`).is(200).has("linger_ms", absent, "until", absent)
+
+		ann = c.join(0, "r", "ann", "host", nil)
+		ann.ok("end-room", object{"reason": "late", "lock": true})
+		ann.hears("on-peer-leave-request", "reason", "late", "room_end", "true")
+		ann.closed(4410)
+		c.connect(1, "r", "ann", "host").fails("join", nil, 410, "room_closed")
+		c.do("PUT", room, s, `{"enabled":null}`).is(200).has("enabled", "true")
+		c.join(1, "r", "ann", "host", nil)
+		c.do("POST", room+"/end", s, `{"lock":true}`).is(200)
+		c.do("GET", room, c.token("r", "eve", "guest"), "").is(200).has("enabled", "false", "session", "null")
+		c.do("PUT", room, s, `{"enabled":true}`).is(200)
+		if left := c.keys(); len(left) > 0 {
+			t.Errorf("left in Redis: %q", left)
+		}
+
+		for _, body := range []string{
+			`{"enabled":1}`, `{"until":"x"}`, `{"until":1}`, `{"until":-1}`, `{"until":0}`, `{"until":99999999999999}`, `{"linger_ms":3600001}`,
+			`{"linger_ms":-1}`, `{"max_peers":0}`, `{"max_peers":-1}`, `{"max_peers":10001}`, `{"max_peers":1.5}`, `[]`,
+		} {
+			c.do("PUT", room, s, body).problem(400, "bad_params")
+		}
+		c.do("GET", room, s, "").is(200).has("enabled", "true", "until", absent)
+	})
+}

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"encoding/json"
 	"strconv"
 	"time"
 
@@ -350,25 +349,13 @@ func peerLeaveRequest(k *call) ([]byte, error) {
 func endRoom(k *call) ([]byte, error) {
 	var q struct {
 		opID
-		Reason string          `json:"reason"`
-		Lock   json.RawMessage `json:"lock"`
+		Reason string `json:"reason"`
+		Lock   bool   `json:"lock"`
 	}
 	if err := k.bind(&q); err != nil {
 		return nil, err
 	}
-	if err := notYet("lock", q.Lock); err != nil {
-		return nil, err
-	}
 	k.hold()
-	_, err := k.conn.srv.node.End(k.conn.ctx, k.conn.member.Caller(q.OpID), q.Reason)
+	_, err := k.conn.srv.node.End(k.conn.ctx, k.conn.member.Caller(q.OpID), q.Reason, q.Lock)
 	return empty, err
-}
-
-// notYet refuses a parameter of the contract that this version does not keep: ignoring it would promise what isn't done.
-// false and null are what its absence means.
-func notYet(name string, v json.RawMessage) error {
-	if hearth.IsNull(v) || string(v) == "false" || string(v) == "0" {
-		return nil
-	}
-	return hearth.BadParams("%s is not supported by this version", name)
 }

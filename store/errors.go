@@ -30,6 +30,8 @@ var refusals = map[string]hearth.Error{
 	"lock_held":        {Reason: hearth.ReasonLockHeld, Detail: "somebody else holds the lock; lock tells who, and until when"},
 	"lock_lost":        {Reason: hearth.ReasonLockLost, Detail: "that holding of the lock is over; acquire it again"},
 	"no_summary":       {Reason: hearth.ReasonNotFound, Detail: "no such session, or its summary is not kept any more"},
+	"room_closed":      {Reason: hearth.ReasonRoomClosed, Detail: "the room takes no new peers for now; who is in it may come back"},
+	"past":             {Reason: hearth.ReasonBadParams, Detail: "until must lie ahead"},
 	"no_lease":         {Reason: hearth.ReasonBadParams, Detail: "the peer has no lease: a socket keeps it alive"},
 }
 

@@ -68,11 +68,15 @@ func (k keyspace) rooms(p int) string { return k.inPartition(p, "rooms") }
 
 // due is a sorted set of all that ends by time in a partition: item and deadline. Items are peer/<room>/<peer> (a lease),
 // time/<room> (the earliest of the room's own deadlines), log/<room> (the oldest change of its log) and empty/<room> (a
-// session that lingers without peers); sums is the oldest summary of the partition's ended sessions.
+// session that lingers without peers) and room/<room> (what it keeps beyond its sessions); sums is the oldest summary of the partition's ended sessions.
 func (k keyspace) due(p int) string { return k.inPartition(p, "due") }
 
 func (k keyspace) partitionOf(room string) int {
 	return int(xxhash.Sum64String(room) % uint64(len(k.tags)))
+}
+
+func (k keyspace) partitionOfBytes(name []byte) int {
+	return int(xxhash.Sum64(name) % uint64(len(k.tags)))
 }
 
 // room returns the keys that every script about one room is given; lua/_keys.lua names them in the same order.

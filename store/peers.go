@@ -34,7 +34,7 @@ type Joined struct {
 
 // Join makes a peer a member of the room's session, beginning one if there is none. A peer of the same id and user is
 // taken over: it keeps its role, groups and joined_at, its connection becomes Conn, and the node that serves the old one
-// is told. Errors: peer_exists (the id is another user's), too_many, too_large.
+// is told. Errors: peer_exists (the id is another user's), room_closed (a new peer, and the room is shut), too_many, too_large.
 func (s *Store) Join(ctx context.Context, q JoinRequest) (Joined, error) {
 	p := &q.Peer
 	name, data := hearth.QuoteString(p.Name), hearth.QuoteString(p.Data)
@@ -106,7 +106,16 @@ func (s *Store) Renew(ctx context.Context, room string, w Writer) (int64, error)
 
 // End ends the room's session for all and returns its id; members are told text.
 func (s *Store) End(ctx context.Context, room string, w Writer, text string) (string, error) {
-	r, err := s.write(ctx, verbEnd, room, &w, hearth.QuoteString(text))
+	return s.end(ctx, room, w, text, "")
+}
+
+// EndAndShut is End, after which the room takes no new peers for a time.
+func (s *Store) EndAndShut(ctx context.Context, room string, w Writer, text string, shut time.Duration) (string, error) {
+	return s.end(ctx, room, w, text, millis(shut))
+}
+
+func (s *Store) end(ctx context.Context, room string, w Writer, text, shut string) (string, error) {
+	r, err := s.write(ctx, verbEnd, room, &w, hearth.QuoteString(text), shut)
 	if err != nil {
 		return "", err
 	}

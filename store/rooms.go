@@ -86,6 +86,7 @@ const (
 	DueTimes DueKind = "time"  // the earliest of a room's entries and locks
 	DueLog   DueKind = "log"   // the oldest change of a log
 	DueEmpty DueKind = "empty" // a session that lingers without peers
+	DueRoom  DueKind = "room"  // what a room keeps beyond its sessions
 	DueSums  DueKind = "sums"  // the oldest summary of a partition's ended sessions
 )
 
@@ -112,7 +113,11 @@ func (s *Store) Settle(ctx context.Context, item DueItem) error {
 		v, args = verbExpirePeer, []any{item.Room, hearth.NewNonce(), item.Peer}
 	case DueTimes:
 		v, args = verbExpire, []any{item.Room, hearth.NewNonce(), expireBatch}
-	case DueLog, DueEmpty:
+	case DueEmpty:
+		v, args = verbRoomEmpty, []any{item.Room, hearth.NewNonce()}
+	case DueRoom:
+		v, args = verbRoomExpire, []any{item.Room, ""}
+	case DueLog:
 	}
 	_, err := s.call(ctx, v, keys, args...)
 	return err

@@ -50,6 +50,10 @@ const (
 	verbLockRelease verb = "lock_release"
 	verbLocks       verb = "locks"
 	verbLive        verb = "live"
+	verbRoomState   verb = "room_state"
+	verbRoomPut     verb = "room_put"
+	verbRoomExpire  verb = "room_expire"
+	verbRoomEmpty   verb = "room_empty"
 	verbSumGet      verb = "sum_get"
 	verbSumList     verb = "sum_list"
 	verbSumsTrim    verb = "sums_trim"
@@ -61,6 +65,7 @@ var verbs = []verb{
 	verbLog, verbLogTrim, verbDue, verbExpire, verbLive,
 	verbLockAcquire, verbLockCancel, verbLockRenew, verbLockRelease, verbLocks,
 	verbSumGet, verbSumList, verbSumsTrim,
+	verbRoomState, verbRoomPut, verbRoomExpire, verbRoomEmpty,
 }
 
 // scripts compiles the limits into each verb's source, after which come the files that its first line includes, in that

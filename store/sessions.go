@@ -21,8 +21,8 @@ func (s *Store) newSessionID(room string) string {
 	for hex.Encode(text[:24], raw[:12]); ; tail++ {
 		binary.BigEndian.PutUint32(raw[12:], tail)
 		hex.Encode(text[24:], raw[12:])
-		if id := string(text[:]); s.keys.partitionOf(id) == p {
-			return id
+		if s.keys.partitionOfBytes(text[:]) == p {
+			return string(text[:])
 		}
 	}
 }

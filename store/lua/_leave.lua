@@ -1,5 +1,5 @@
 -- How a membership ends, and how a session ends with its last member. Needs _event, _peer, _time, _lock,
--- _meta and _sums.
+-- _meta, _sums and _room.
 
 -- finish removes everything of the session in this one step, tells the nodes and keeps a summary. The deletions come first,
 -- so it succeeds when memory is full.
@@ -7,7 +7,7 @@ local function finish(reason, by, text)
   local counts = redis.call('HMGET', S, 'pc', 'pk')
   redis.call('UNLINK', S, C, P, M, L, OA, OB, K, Q, Z, W, X, V)
   redis.call('ZREM', ROOMS, ROOM)
-  redis.call('ZREM', DUE, 'log/' .. ROOM, TIMES)
+  redis.call('ZREM', DUE, 'log/' .. ROOM, TIMES, EMPTY_ITEM)
   publish(compose('end', '-', '-', '*', reason .. ' ' .. by .. ' ' .. text,
     '"session_id":"' .. session .. '","reason":"' .. reason .. '"'))
   redis.call('HSET', SUMS, 'e/' .. epoch, session, session, ROOM .. ' ' .. epoch .. ' ' .. started .. ' ' .. num(now) .. ' '
@@ -49,12 +49,15 @@ local function depart(peer, r, reason, by, text)
   local extra = reason .. ' ' .. by .. ' ' .. text
   local body = peer_body(peer, r, data) .. ',"reason":"' .. reason .. '"'
   local audience = shown(r, '!', -1)
-  if redis.call('HLEN', C) == 0 then
+  local empty = redis.call('HLEN', C) == 0
+  local linger = empty and setting(redis.call('HGET', R, 'linger'))
+  if empty and not linger then
     publish(compose('leave', peer, r.conn, audience, extra, body))
     finish('empty', '-', '""')
     return 1
   end
   if data then redis.call('HDEL', P, peer) end
+  if linger then redis.call('ZADD', DUE, num(now + linger), EMPTY_ITEM) end
   let_go(peer)
   emit('leave', peer, r.conn, audience, extra, body)
   local hidden = tonumber(counts[1] or 0)

@@ -1,9 +1,15 @@
--- include: _keys _event _peer _writer _time _lock _meta _sums _leave
+-- include: _keys _event _peer _writer _time _lock _meta _sums _room _leave
 -- end: the session ends for all. What it costs doesn't depend on how many peers there are.
 -- KEYS: the room's.
--- ARGV: 1 room, 2 nonce, 3…7 fence, 8 free text (JSON string).
+-- ARGV: 1 room, 2 nonce, 3…7 fence, 8 free text (JSON string), 9 for how long the room is shut
+--   then (ms; '' not at all).
 -- Returns: {refusal} or {'ok', session}.
 local refusal = fence()
 if refusal then return {refusal} end
 finish('ended', BY, ARGV[8])
+if ARGV[9] ~= '' then
+  local texts = settings()
+  texts.shut = '1 ' .. num(now + tonumber(ARGV[9]))
+  keep_settings(texts)
+end
 return {'ok', session}

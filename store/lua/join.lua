@@ -1,16 +1,16 @@
--- include: _keys _event _peer _watch
+-- include: _keys _event _peer _room _watch
 -- join: a peer becomes a member, or its newer connection takes it over. The first member begins the session.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3 peer, 4 user (JSON string), 5 role, 6 name (JSON string, '' if not given),
 --   7 data (JSON string, '' if not given), 8 groups (with commas), 9 conn, 10 incarnation, 11 flags, 12 lease (ms or ''),
 --   13 session_id and 14 epoch of a new session, 15 how many peers to return, 16… watched keys (see _watch).
--- Returns: {'peer_exists'}, {'too_many'}, {'too_large'}, or {'ok', session, epoch, started_at, seq, n, peer_count,
+-- Returns: {'peer_exists'}, {'room_closed'}, {'too_many'}, {'too_large'}, or {'ok', session, epoch, started_at, seq, n, peer_count,
 --   taken over (0/1), expires_at ('' without a lease), own record, own data, {peer, record, data, …}, {key, entry, …}}.
 local PEER, USER, NAME, DATA, CONN, FLAGS, LEASE = ARGV[3], ARGV[4], ARGV[6], ARGV[7], ARGV[9], ARGV[11], ARGV[12]
 local counts = redis.call('HMGET', S, 'hid', 'db', 'pc', 'pk')
 local hidden, databytes = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
 local joins, peak = tonumber(counts[3] or 0), tonumber(counts[4] or 0) -- hidden peers are in neither
-local rec = redis.call('HGET', C, PEER)
+local rec, present = redis.call('HGET', C, PEER), redis.call('HLEN', C)
 local olddata = redis.call('HGET', P, PEER)
 if DATA == '""' then DATA = false elseif DATA == '' then DATA = olddata end
 
@@ -18,8 +18,10 @@ local r
 if rec then
   r = unpack_record(rec)
   if r.user ~= USER then return {'peer_exists'} end
-elseif redis.call('HLEN', C) >= MAX_PEERS then
-  return {'too_many'}
+else
+  local held = redis.call('HMGET', R, 'shut', 'max')
+  if setting(held[1]) then return {'room_closed'} end
+  if present >= math.min(setting(held[2]) or MAX_PEERS, MAX_PEERS) then return {'too_many'} end
 end
 databytes = databytes - (olddata and #olddata or 0) + (DATA and #DATA or 0)
 if databytes > MAX_DATA and DATA and DATA ~= olddata then return {'too_large'} end
@@ -30,6 +32,8 @@ if not session then
   redis.call('HSET', S, 'id', session, 'ep', epoch, 'at', started)
   redis.call('ZADD', ROOMS, started, ROOM)
   redis.call('HSET', SUMS, session, ROOM)
+elseif present == 0 then
+  redis.call('ZREM', DUE, EMPTY_ITEM) -- it has lingered until now
 end
 local replaced, changed
 if r then

@@ -34,6 +34,8 @@ func RunRaces(t *testing.T, open func(t *testing.T) *Env, load Load) {
 		run  func(*fixture, Load)
 	}{
 		{"join against leave", raceJoinLeave},
+		{"join against linger", raceLinger},
+		{"join against shut", raceShut},
 		{"one winner a version", raceVersions},
 		{"nothing is left of ended sessions", raceKeyLeak},
 	} {

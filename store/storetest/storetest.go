@@ -67,6 +67,8 @@ func Run(t *testing.T, open func(t *testing.T) *Env) {
 		{"peers", testPeers},
 		{"large room", testLargeRoom},
 		{"rooms", testRooms},
+		{"settings", testSettings},
+		{"linger", testLinger},
 		{"summary", testSummary},
 		{"retention", testRetention},
 		{"sessions", testSessions},

@@ -1,0 +1,15 @@
+-- How a room is. Needs _event and _room.
+
+-- room_reply is what is returned of a room: status, its settings ('' for none, or those over) and, if it has a session,
+-- session, epoch, started_at, seq, n and peer_count.
+local function room_reply()
+  local out, texts = {'ok'}, settings()
+  for _, name in ipairs(SETTINGS) do out[#out + 1] = setting(texts[name]) and texts[name] or '' end
+  if session then
+    local hidden = redis.call('HGET', S, 'hid')
+    for _, v in ipairs({session, epoch, started, num(seq), last, num(redis.call('HLEN', C) - tonumber(hidden or 0))}) do
+      out[#out + 1] = v
+    end
+  end
+  return out
+end
