@@ -47,6 +47,13 @@ func (d *desk) sub() (*Subscription, *ear) {
 	return s, e
 }
 
+// follower adds one that follows the room.
+func (d *desk) follower() (*Subscription, *ear) {
+	s, e := d.sub()
+	s.follows, e.follows = true, true
+	return s, e
+}
+
 // active adds one that is, where the log stands.
 func (d *desk) active() *ear {
 	s, e := d.sub()

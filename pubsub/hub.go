@@ -139,6 +139,10 @@ func (h *Hub) touch() { h.heard.Store(int64(time.Since(h.began))) }
 // Subscribe adds a subscriber to a room and returns when Redis has confirmed the subscription: every change published
 // from then on is kept for it until Activate says where it begins.
 func (h *Hub) Subscribe(ctx context.Context, name string, s Subscriber) (*Subscription, error) {
+	return h.subscribe(ctx, name, &Subscription{to: s})
+}
+
+func (h *Hub) subscribe(ctx context.Context, name string, sub *Subscription) (*Subscription, error) {
 	h.mu.Lock()
 	if h.ctx.Err() != nil {
 		h.mu.Unlock()
@@ -150,7 +154,7 @@ func (h *Hub) Subscribe(ctx context.Context, name string, s Subscriber) (*Subscr
 		h.rooms[name], h.byChan[r.channel] = r, r
 		h.send(true, r.channel)
 	}
-	sub := &Subscription{room: r, to: s}
+	sub.room = r
 	confirmed := r.add(sub)
 	h.mu.Unlock()
 	select {
@@ -258,6 +262,16 @@ func (h *Hub) receive() {
 			}
 		}
 	}
+}
+
+// decode reads a change as it was published or logged.
+func (h *Hub) decode(text string) (*Message, error) {
+	c, prev, rest, err := hearth.ParseCursorLine(text)
+	if err != nil {
+		return nil, err
+	}
+	m := &Message{Cursor: c, Prev: prev, Text: rest}
+	return m, h.o.Decode(m)
 }
 
 // confirmed takes note that a channel is subscribed to.

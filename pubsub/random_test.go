@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,7 +17,8 @@ import (
 // envSeed repeats the one random run that failed.
 const envSeed = "HEARTH_TEST_SEED"
 
-// TestRandom has a bad network drop, repeat and swap what is published, while subscribers come and go. At the end the
+// TestRandom has a bad network drop, repeat and swap what is published, while subscribers come and go: some know where the
+// log stands, some come back from where they once were, some follow the room from one session to the next. At the end the
 // connection is made anew; by then each subscriber has heard exactly what came after its beginning, or is lost.
 func TestRandom(t *testing.T) {
 	first, runs := rand.Uint64N(1<<32), uint64(400)
@@ -30,7 +32,7 @@ func TestRandom(t *testing.T) {
 	var sum tally
 	for seed := first; seed < first+runs; seed++ {
 		onDesk(t, func(d *desk) {
-			w := &world{desk: d, Rand: rand.New(rand.NewPCG(seed, 0)), harsh: seed%2 == 1, of: map[string][]string{}}
+			w := &world{desk: d, Rand: rand.New(rand.NewPCG(seed, 0)), kind: kind(seed % 3), of: map[string][]string{}}
 			defer func() {
 				if d.Failed() { // nothing runs after a bubble that failed
 					d.Logf("repeat it with %s=%d", envSeed, seed)
@@ -39,40 +41,65 @@ func TestRandom(t *testing.T) {
 			w.live()
 			sum.heard += w.heard
 			sum.lost += w.lost
+			sum.resumed += w.resumed
+			sum.gone += w.gone
+			sum.awaited += w.awaited
+			sum.crossed += w.crossed
+			sum.strays += w.strays
 			sum.reads += len(d.log.asked())
 		})
 	}
 	t.Logf("%d runs from seed %d: %+v", runs, first, sum)
-	if runs > 1 && (sum.heard == 0 || sum.lost == 0 || sum.reads == 0) {
+	if runs > 1 && (sum.heard == 0 || sum.lost == 0 || sum.reads == 0 || sum.resumed == 0 || sum.gone == 0 ||
+		sum.awaited == 0 || sum.crossed == 0) {
 		t.Errorf("nothing was tried: %+v", sum)
 	}
 }
 
-type tally struct{ heard, lost, reads int }
+type tally struct {
+	heard, lost, reads int
+	resumed, gone      int // came back, or were told that they can't
+	awaited            int // followers that began without a session and heard one
+	crossed            int // followers that heard more than one session, all of it
+	strays             int // followers that were lost
+}
 
-// world is one random run. A mild one has one session, whose log forgets nothing: nobody may be lost in it. In a harsh
-// one sessions end, and logs are cut and rewound.
+// kind is what may happen in a run.
+type kind int
+
+const (
+	mild     kind = iota // one session, whose log forgets nothing: nobody may be lost
+	harsh                // sessions end, logs are cut and rewound
+	fleeting             // sessions end all the time, but all that is published is heard, once and in order, unless a connection breaks
+)
+
+// world is one random run.
 type world struct {
 	*desk
 	*rand.Rand
 	tally
-	harsh   bool
+	kind    kind
+	broken  bool                // a connection broke
 	flying  []string            // published and not heard yet
 	of      map[string][]string // by epoch: all texts since its beginning, whole
-	epochs  int
+	epochs  []string
 	waiting []*listener
 	active  []*listener
 }
 
 type listener struct {
-	sub *Subscription
-	ear *ear
-	at  hearth.Cursor // where it begins
-	has []string      // what came before, in its session
+	sub     *Subscription
+	ear     *ear
+	at      hearth.Cursor // where it begins
+	has     []string      // what came before, in its session
+	follows bool
+	after   int // a follower that awaits: how many sessions there have been
+	known   string
 }
 
 func (w *world) live() {
 	w.log.longest = 1 + w.IntN(12)
+	w.epochs = []string{"A"}
 	for range 150 + w.IntN(300) {
 		w.step()
 	}
@@ -82,7 +109,9 @@ func (w *world) live() {
 	}
 	w.log.failing(nil)
 	w.hear(w.flying...)
-	w.room.confirm()
+	if w.kind != fleeting || w.broken {
+		w.room.confirm()
+	}
 	<-time.After(time.Minute) // of the bubble's clock: reads that failed are tried again
 	synctest.Wait()
 	for _, l := range w.active {
@@ -97,25 +126,33 @@ func (w *world) step() {
 	case n < 75:
 		w.fly()
 	case n < 80:
-		s, e := w.sub()
-		w.waiting = append(w.waiting, &listener{sub: s, ear: e})
+		l := &listener{follows: w.IntN(3) == 0}
+		if l.follows {
+			l.sub, l.ear = w.follower()
+		} else {
+			l.sub, l.ear = w.sub()
+		}
+		w.waiting = append(w.waiting, l)
 	case n < 87 && len(w.waiting) > 0:
-		w.begin(w.waiting[0])
+		l := w.waiting[0]
 		w.waiting = w.waiting[1:]
+		if w.IntN(3) > 0 || !w.resume(l) {
+			w.begin(l)
+		}
 	case n < 89 && len(w.active) > 3:
 		i := w.IntN(len(w.active))
 		w.active[i].sub.Close()
 		w.active = append(w.active[:i], w.active[i+1:]...)
-	case n < 91: // a connection lost, with all that was under way
-		w.flying = nil
+	case n < 91 && (w.kind != fleeting || w.IntN(20) == 0): // a connection lost, with all that was under way
+		w.flying, w.broken = nil, true
 		w.room.confirm()
-	case n < 94:
+	case n < 94 && w.kind != fleeting:
 		w.flaky()
-	case n < 96 && w.harsh:
+	case n < 96 && w.kind != mild:
 		w.another()
-	case n < 97 && w.harsh:
+	case n < 97 && w.kind == harsh:
 		w.log.trim(w.IntN(20))
-	case n < 98 && w.harsh:
+	case n < 98 && w.kind == harsh:
 		w.back()
 	default: // the repairs come to rest
 		synctest.Wait()
@@ -142,6 +179,14 @@ func (w *world) fly() {
 	if len(w.flying) == 0 {
 		return
 	}
+	if w.kind == fleeting {
+		for range min(1+w.IntN(4), len(w.flying)) {
+			text := w.flying[0]
+			w.flying = w.flying[1:]
+			w.room.hear(text)
+		}
+		return
+	}
 	i := 0
 	if w.IntN(10) == 0 {
 		i = w.IntN(len(w.flying))
@@ -159,10 +204,64 @@ func (w *world) fly() {
 
 // begin activates a subscriber where the log stands.
 func (w *world) begin(l *listener) {
+	w.active = append(w.active, l)
 	l.at = w.log.at()
+	if l.follows && !w.log.alive() {
+		l.after = len(w.epochs)
+		l.known, l.at = l.at.Epoch, hearth.Cursor{}
+		if w.IntN(2) == 0 {
+			l.known = ""
+		}
+		l.sub.Await(l.known)
+		return
+	}
 	l.has = append(l.has, w.of[l.at.Epoch]...)
 	l.sub.Activate(l.at)
+}
+
+// resume activates a subscriber somewhere in what has been, if the log still tells what came after, and reports whether
+// it did.
+func (w *world) resume(l *listener) bool {
+	epoch := w.epochs[len(w.epochs)-1-w.IntN(min(2, len(w.epochs)))]
+	all := append([]string(nil), w.of[epoch]...)
+	if len(all) == 0 {
+		return false
+	}
+	from := hearth.Cursor{Epoch: epoch, Nonce: epoch}
+	n := w.IntN(len(all) + 1)
+	if n > 0 {
+		from = position(w, all[n-1])
+	}
+	if w.kind == harsh && w.IntN(8) == 0 {
+		from.Nonce += "x" // of a change that a rewind took back
+	}
+	head, alive, oldest := w.log.at(), w.log.alive(), w.log.oldest
+	missed, err := w.room.hub.Missed(w.Context(), "r", from)
+	can := alive && head.Epoch == epoch && oldest <= uint64(n)+1 && (n == 0 || position(w, all[n-1]) == from)
+	switch {
+	case err == nil && !can:
+		w.Errorf("resumed from %v; the log is at %v from %d on, alive: %v", from, head, oldest, alive)
+	case errors.Is(err, ErrGone):
+		w.gone++
+		if can {
+			w.Errorf("can't resume from %v; the log is at %v from %d on", from, head, oldest)
+		}
+		return false
+	case err != nil: // a read that failed
+		return false
+	case len(missed) != len(all)-n:
+		w.Errorf("from %v %d of %d changes were missed", from, len(missed), len(all)-n)
+	}
+	w.resumed++
+	l.at, l.has = from, all[:n]
+	at := from
+	for _, m := range missed {
+		l.ear.Deliver(m)
+		at = m.Cursor
+	}
+	l.sub.Activate(at)
 	w.active = append(w.active, l)
+	return true
 }
 
 // flaky has some reads fail.
@@ -182,8 +281,9 @@ func (w *world) another() {
 		w.keep(w.log.end())
 		return
 	}
-	w.epochs++
-	w.log.begin("E" + strconv.Itoa(w.epochs))
+	w.epochs = append(w.epochs, "E"+strconv.Itoa(len(w.epochs)))
+	w.log.begin(w.epochs[len(w.epochs)-1])
+	w.change()
 }
 
 // back rewinds the log, as a failover to a replica that lagged does.
@@ -203,7 +303,10 @@ func (w *world) check(l *listener) {
 	texts := strings.Fields(l.ear.heard())
 	if n := len(texts); n > 0 && texts[n-1] == "Lost" {
 		w.lost++
-		if !w.harsh {
+		if l.follows {
+			w.strays++
+		}
+		if w.kind == mild {
 			w.Errorf("from %v: lost without need, after %d changes", l.at, n-1)
 		}
 		return
@@ -221,6 +324,21 @@ func (w *world) check(l *listener) {
 	for _, text := range all[len(l.has):] {
 		want = append(want, position(w, text))
 	}
+	if l.follows {
+		next := l.after
+		if next == 0 {
+			next = slices.Index(w.epochs, l.at.Epoch) + 1
+		} else if len(l.ear.got) > 0 { // what was still under way when it found no session may come, too
+			next = min(next, slices.Index(w.epochs, l.ear.got[0].Epoch))
+		}
+		for _, epoch := range w.epochs[next:] {
+			for _, text := range w.of[epoch] {
+				if epoch != l.known {
+					want = append(want, position(w, text))
+				}
+			}
+		}
+	}
 	if len(want) != len(l.ear.got) {
 		w.Errorf("from %v: heard %d of %d changes; the log is at %v, live: %v, the hub at %v, ended: %v",
 			l.at, len(l.ear.got), len(want), w.log.at(), w.log.live, w.room.pos, w.room.ended)
@@ -230,5 +348,12 @@ func (w *world) check(l *listener) {
 		if m.Cursor != want[i] {
 			w.Errorf("from %v: heard %v for %v", l.at, m.Cursor, want[i])
 		}
+	}
+	switch n := len(want); {
+	case !l.follows || n == 0:
+	case l.after > 0:
+		w.awaited++
+	case want[0].Epoch != want[n-1].Epoch:
+		w.crossed++
 	}
 }

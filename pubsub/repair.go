@@ -48,6 +48,9 @@ func (r *room) catchUp() {
 // log was read, so it has them, or they are of a session that is over. r.mu is held.
 func (r *room) merge(h History, noSession bool, before int) bool {
 	if r.again { // what was read is too old, or not all that was heard could be held
+		if len(r.held) > 0 {
+			r.gap()
+		}
 		r.again, r.held = false, nil
 		return false
 	}
@@ -117,7 +120,7 @@ func (r *room) merge(h History, noSession bool, before int) bool {
 // replay accepts the changes that were read and reports whether they followed. r.mu is held.
 func (r *room) replay(h History) bool {
 	for _, text := range h.Texts {
-		m, err := r.decode(text)
+		m, err := r.hub.decode(text)
 		if err != nil || m.Seq != r.pos.Seq+1 || m.Prev != r.pos.Nonce {
 			return false
 		}
@@ -130,12 +133,13 @@ func (r *room) replay(h History) bool {
 // they begin. r.mu is held.
 func (r *room) loseAll(match func(*Subscription) bool) {
 	for _, s := range r.subs {
+		match := s.between || match(s) // who waits for a session may have missed all of it
 		switch {
 		case !s.active:
 			s.skipped = true
-		case match(s) && s.reads == r.reads: // it is younger than what was read
+		case match && s.reads == r.reads: // it is younger than what was read
 			s.doubt, r.again = true, true
-		case match(s):
+		case match:
 			s.lose()
 		}
 	}

@@ -47,8 +47,9 @@ type room struct {
 
 // Subscription is one subscriber's place in a room.
 type Subscription struct {
-	room *room
-	to   Subscriber
+	room    *room
+	to      Subscriber
+	follows bool // the room: after a session's end it goes on with the next one; see Follow
 
 	// Guarded by the room's lock.
 	confirmed bool // Redis has confirmed the room's subscription since it was added
@@ -57,6 +58,8 @@ type Subscription struct {
 	engaged   bool          // the hub has been in the session of at
 	reads     int           // the room's reads when it became active
 	doubt     bool          // its session may be over: the log is asked
+	between   bool          // it follows the room and waits for a session's first change
+	known     string        // epoch of a session that Await said is over
 	skipped   bool          // before Activate, the hub gave up changes that it had missed
 	pending   []*Message    // before Activate
 	over      bool          // closed, lost or overrun
@@ -85,6 +88,7 @@ func (r *room) confirm() {
 			r.part()
 		}
 	case subscribed: // the connection was made anew: what was published in between is missing
+		r.gap()
 		r.repair()
 	case unsubscribing: // a new connection was given the channel again, perhaps after it was told to drop it
 		r.hub.send(false, r.channel)
@@ -169,10 +173,19 @@ func (s *Subscription) Activate(at hearth.Cursor) {
 	for _, m := range pending {
 		r.offer(s, m)
 	}
-	if s.over {
-		return
-	}
+	r.settle(s)
+}
+
+// settle compares where a subscription stands, which has just become active and was given what was kept for it, with
+// where the hub does. r.mu is held.
+func (r *room) settle(s *Subscription) {
+	defer func() { s.skipped = false }()
 	switch {
+	case s.over:
+	case s.between: // a session's end was among what was kept, or none is on: what comes next is news to it
+		if s.skipped {
+			s.lose()
+		}
 	case s.skipped && (!r.known || r.pos.Epoch != s.at.Epoch): // what was given up may be this session's: the log tells
 		s.doubt = true
 		r.repair()
@@ -194,6 +207,17 @@ func (s *Subscription) Activate(at hearth.Cursor) {
 
 // offer hands a change to an active subscriber if it is one that it doesn't know. r.mu is held.
 func (r *room) offer(s *Subscription, m *Message) {
+	if s.between {
+		switch {
+		case m.Seq != 1 || m.Epoch == s.at.Epoch || m.Epoch == s.known: // of a session that was over when the subscriber looked
+		case s.skipped: // perhaps a whole session
+			s.lose()
+		default:
+			s.between, s.engaged = false, true
+			r.give(s, m)
+		}
+		return
+	}
 	if m.Epoch != s.at.Epoch {
 		switch {
 		case s.engaged: // the hub has gone on to another session
@@ -214,7 +238,15 @@ func (r *room) offer(s *Subscription, m *Message) {
 		s.lose()
 		return
 	}
+	r.give(s, m)
+}
+
+// give hands a change on. r.mu is held.
+func (r *room) give(s *Subscription, m *Message) {
 	s.at = m.Cursor
+	if s.follows && m.Last {
+		s.between, s.engaged = true, false
+	}
 	r.hub.Stats.Delivered.Add(1)
 	s.to.Deliver(m)
 }
@@ -232,7 +264,7 @@ func (s *Subscription) lose() {
 
 // hear takes a change as it was published.
 func (r *room) hear(text string) {
-	m, err := r.decode(text)
+	m, err := r.hub.decode(text)
 	if err != nil {
 		r.hub.o.Log.Error("malformed change", "room", r.name, "error", err)
 		return
@@ -247,15 +279,6 @@ func (r *room) hear(text string) {
 		return
 	}
 	r.take(m)
-}
-
-func (r *room) decode(text string) (*Message, error) {
-	c, prev, rest, err := hearth.ParseCursorLine(text)
-	if err != nil {
-		return nil, err
-	}
-	m := &Message{Cursor: c, Prev: prev, Text: rest}
-	return m, r.hub.o.Decode(m)
 }
 
 // follows reports whether m is the change that comes after the newest one. r.mu is held.
@@ -273,8 +296,9 @@ func (r *room) take(m *Message) {
 		r.accept(m)
 	case m.Epoch == r.pos.Epoch && (m.Seq < r.pos.Seq || m.Seq == r.pos.Seq && m.Nonce == r.pos.Nonce):
 		r.hub.Stats.Duplicates.Add(1)
-		if r.told { // new to who is not active yet and may know less
+		if r.told { // new to who is not active yet and may know less, or waits for a session to begin
 			r.told = m.Seq < r.pos.Seq
+			r.handOn(m)
 			r.keep(m)
 		}
 	default:
@@ -286,12 +310,17 @@ func (r *room) take(m *Message) {
 // accept makes m the newest change and hands it on. r.mu is held.
 func (r *room) accept(m *Message) {
 	r.known, r.told, r.pos, r.ended = true, false, m.Cursor, m.Last
+	r.handOn(m)
+	r.keep(m)
+}
+
+// handOn offers m to all who are active. r.mu is held.
+func (r *room) handOn(m *Message) {
 	for _, s := range r.subs {
 		if s.active && !s.over {
 			r.offer(s, m)
 		}
 	}
-	r.keep(m)
 }
 
 // keep adds m to what is kept for subscriptions that are not active yet. r.mu is held.
