@@ -58,7 +58,8 @@ func (k Kind) Method() string {
 // names) or r<role>,<role> (all of those roles but Peer). In a large room * and ! are followed by ~ if of others than Peer
 // only those are meant who listen to peers, and that by how many peers there are from here on, if the event changes it.
 //
-// Extra is "<role> <group>,<group>" for join, update and conn (- for no group); "<reason> <by> <text>" for leave, where
+// Extra is "<role> <group>,<group>" for join, update and conn (- for no group), of a session's first join with its session_id
+// after it; "<reason> <by> <text>" for leave, where
 // text is a JSON string; the user as a JSON string for a private message and for ask; "<reason> <by>" then text for end;
 // "<name> <state> <token> <expires_at>" for lock; and for meta a count followed by as many lines "<length> <key>", which cut
 // the body, a list of entries, without parsing it.
@@ -74,6 +75,7 @@ type Event struct {
 	PeerCount int
 	Role      string   // KindJoin, KindUpdate, KindConn: the peer's role from here on
 	Groups    []string // and its groups
+	Session   string   // KindJoin: session_id of the session that begins with it; "" if one was on
 	Leave     LeaveReason
 	By        string // KindLeave, KindEnd: peer_id of who removed it or ended the session; "" for a server
 	Text      string // the free text they gave, as a JSON string
@@ -212,6 +214,7 @@ func (e *Event) parseExtra(extra string) error {
 		if !ok {
 			return errEvent
 		}
+		groups, e.Session, _ = strings.Cut(groups, " ")
 		e.Role = role
 		if groups != "-" {
 			e.Groups = strings.Split(groups, ",")
@@ -276,6 +279,11 @@ func (e *Event) cutEntries(n int) error {
 		return errEvent
 	}
 	return nil
+}
+
+// IsOf reports whether the event, a join or an update, is about a peer of that user, given as a JSON string.
+func (e *Event) IsOf(user string) bool {
+	return strings.HasSuffix(e.Body, peerUser+user+peerEnd) // as Peer.AppendBody writes it; nothing in data can look like it
 }
 
 // AppendParams appends the params of the notification that tells of the event: seq and n first. only, if not nil, picks

@@ -33,10 +33,16 @@ func (p *Peer) AppendBody(dst []byte) []byte {
 	dst = AppendString(dst, p.Name)
 	dst = append(dst, `,"data":`...)
 	dst = AppendString(dst, p.Data)
-	dst = append(dst, `,"user_id":`...)
+	dst = append(dst, peerUser...)
 	dst = AppendString(dst, p.User)
-	return append(dst, `,"type":"regular"}`...)
+	return append(dst, peerEnd...)
 }
+
+// How the members of a peer's JSON object end: peerUser, its user, peerEnd.
+const (
+	peerUser = `,"user_id":`
+	peerEnd  = `,"type":"regular"}`
+)
 
 // AppendJSON appends the peer as clients see it.
 func (p *Peer) AppendJSON(dst []byte) []byte {

@@ -133,6 +133,6 @@ func (m *Member) ListenPeers(all bool) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.allPeers = all
+	m.view.allPeers = all
 	return nil
 }

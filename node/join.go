@@ -90,7 +90,8 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 	r.Peers = hearth.MaxSnapshotPeer
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
-	m := &Member{node: n, principal: p, sink: sink, meet: q.Meet, watch: q.Listen, userJSON: hearth.QuoteString(p.User)}
+	m := &Member{node: n, principal: p, sink: sink, meet: q.Meet}
+	m.view = view{peer: r.Peer.ID, user: hearth.QuoteString(p.User), keys: q.Listen}
 	m.conn = hearth.ConnID{Secret: r.Conn, Peer: r.Peer.ID}
 	m.room, m.listens = q.Room, len(q.Listen) > 0
 	if m.sub, err = n.hub.Subscribe(ctx, q.Room, m); err != nil {
@@ -108,7 +109,7 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 		return nil, err
 	}
 	m.Welcome = j
-	m.role = j.Own.Role
+	m.view.role = j.Own.Role
 	n.members.Add(1)
 	n.log.Debug("joined", "room", m.room, "session", j.ID, "peer", j.Own.ID, "taken_over", j.TakenOver)
 	return m, nil
@@ -176,21 +177,21 @@ func (n *Node) Renew(ctx context.Context, c *Caller) (expiresAt int64, err error
 	return n.store.Renew(ctx, c.Room, w)
 }
 
-// appendPeerList appends the params of the peer-list that follows a join.
-func appendPeerList(dst []byte, j *store.Joined) []byte {
+// appendPeerList appends the params of the peer-list that follows a join or begins a stream.
+func appendPeerList(dst []byte, s *hearth.Session, peers []hearth.Peer, total int) []byte {
 	dst = append(dst, `{"snapshot":true,"peers":{`...)
-	for i := range j.Peers {
+	for i := range peers {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(append(append(dst, '"'), j.Peers[i].ID...), `":`...)
-		dst = j.Peers[i].AppendJSON(dst)
+		dst = append(append(append(dst, '"'), peers[i].ID...), `":`...)
+		dst = peers[i].AppendJSON(dst)
 	}
-	dst = strconv.AppendInt(append(dst, `},"total":`...), int64(j.PeerCount), 10)
-	dst = strconv.AppendBool(append(dst, `,"truncated":`...), len(j.Peers) < j.PeerCount)
-	dst = append(append(append(dst, `,"room":{"name":"`...), j.Room...), `","session_id":"`...)
-	dst = append(append(dst, j.ID...), `","started_at":`...)
-	dst = strconv.AppendInt(dst, j.StartedAt, 10)
-	dst = strconv.AppendUint(append(dst, `},"seq":`...), j.Seq, 10)
+	dst = strconv.AppendInt(append(dst, `},"total":`...), int64(total), 10)
+	dst = strconv.AppendBool(append(dst, `,"truncated":`...), len(peers) < total)
+	dst = append(append(append(dst, `,"room":{"name":"`...), s.Room...), `","session_id":"`...)
+	dst = append(append(dst, s.ID...), `","started_at":`...)
+	dst = strconv.AppendInt(dst, s.StartedAt, 10)
+	dst = strconv.AppendUint(append(dst, `},"seq":`...), s.Seq, 10)
 	return append(dst, '}')
 }

@@ -51,24 +51,21 @@ type Member struct {
 	principal *auth.Principal
 	room      string
 	conn      hearth.ConnID
-	userJSON  string
 	listens   bool // the join asked for a snapshot of entries
 	sink      Sink
 	meet      func(own bool, role string) // see JoinParams.Meet
 	sub       *pubsub.Subscription
 
-	mu    sync.Mutex
-	role  string // at the seq that was delivered last
-	watch hearth.Patterns
-	over  bool // left, or told why not: nothing is delivered any more
+	mu   sync.Mutex
+	view view
+	over bool // left, or told why not: nothing is delivered any more
 	// holds: calls that may end the membership and have not been answered yet. What ends it meanwhile waits in ending, so
 	// that nothing overtakes the reply.
 	holds  int
 	ending func()
 	waits  []*Wait // for locks
 
-	allPeers bool // in a large room it is told of each peer
-	counted  bool // it is to be told how many there are; guarded by the node's crowds
+	counted bool // it is to be told how many there are; guarded by the node's crowds
 }
 
 // Peer returns the member's peer_id.
@@ -80,7 +77,7 @@ func (m *Member) Conn() hearth.ConnID { return m.conn }
 // Begin sends the snapshot and lets the changes after it follow. The transport has sent the reply to the join before.
 func (m *Member) Begin() {
 	j := &m.Welcome
-	m.sink.Snapshot(m.node.encode("peer-list", func(dst []byte) []byte { return appendPeerList(dst, j) }))
+	m.sink.Snapshot(m.node.encode("peer-list", func(dst []byte) []byte { return appendPeerList(dst, &j.Session, j.Peers, j.PeerCount) }))
 	if m.listens {
 		m.SendEntries(j.Seq, j.Entries)
 	}
@@ -97,7 +94,7 @@ func (m *Member) Caller(op string) *Caller {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return &Caller{
-		Principal: m.principal, Room: m.room, Session: m.Welcome.ID, Conn: m.conn, Role: m.role, Op: op,
+		Principal: m.principal, Room: m.room, Session: m.Welcome.ID, Conn: m.conn, Role: m.view.role, Op: op,
 	}
 }
 
@@ -127,8 +124,8 @@ func (m *Member) Listen(ctx context.Context, watch hearth.Patterns) (seq uint64,
 		return 0, nil, err
 	}
 	m.mu.Lock()
-	before := m.watch
-	m.watch = watch
+	before := m.view.keys
+	m.view.keys = watch
 	m.mu.Unlock()
 	if len(watch) == 0 {
 		return 0, nil, nil
@@ -138,7 +135,7 @@ func (m *Member) Listen(ctx context.Context, watch hearth.Patterns) (seq uint64,
 	ses, entries, err := m.node.store.Watch(ctx, m.room, m.Welcome.ID, watch)
 	if err != nil {
 		m.mu.Lock()
-		m.watch = before
+		m.view.keys = before
 		m.mu.Unlock()
 		return 0, nil, err
 	}
@@ -147,6 +144,13 @@ func (m *Member) Listen(ctx context.Context, watch hearth.Patterns) (seq uint64,
 
 // SendEntries sends a snapshot of watched entries, in frames of bounded size of which all but the last say that more follow.
 func (m *Member) SendEntries(seq uint64, entries []hearth.Entry) {
+	entryFrames(seq, entries, func(method string, params func(dst []byte) []byte) {
+		m.sink.Snapshot(m.node.encode(method, params))
+	})
+}
+
+// entryFrames cuts a snapshot of watched entries into notifications of bounded size; there is one at least.
+func entryFrames(seq uint64, entries []hearth.Entry, send func(method string, params func(dst []byte) []byte)) {
 	// The frame around the entries is small; a single entry is always sent.
 	const room = hearth.MaxSnapshotSize - 512
 	for first := true; first || len(entries) > 0; first = false {
@@ -161,7 +165,7 @@ func (m *Member) SendEntries(seq uint64, entries []hearth.Entry) {
 		}
 		part := entries[:n]
 		entries = entries[n:]
-		m.sink.Snapshot(m.node.encode("on-metadata-change", func(dst []byte) []byte {
+		send("on-metadata-change", func(dst []byte) []byte {
 			dst = strconv.AppendUint(append(dst, `{"seq":`...), seq, 10)
 			dst = append(dst, `,"snapshot":true,"values":[`...)
 			for i := range part {
@@ -175,7 +179,7 @@ func (m *Member) SendEntries(seq uint64, entries []hearth.Entry) {
 				dst = append(dst, `,"more":true`...)
 			}
 			return append(dst, '}')
-		}))
+		})
 	}
 }
 
@@ -247,15 +251,13 @@ func (m *Member) Lost() {
 
 // Deliver is called by the hub with every change of the session, in order.
 func (m *Member) Deliver(msg *pubsub.Message) {
-	c, ok := msg.Value.(*change)
-	if !ok { // decode makes nothing else
-		return
-	}
+	c := changeOf(msg)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.over {
+	if c == nil || m.over {
 		return
 	}
+	m.view.note(c)
 	if c.Peer == m.conn.Peer && m.aboutMe(c) {
 		return
 	}
@@ -266,36 +268,20 @@ func (m *Member) Deliver(msg *pubsub.Message) {
 	if c.PeerCount > 0 {
 		m.node.crowds.changed(m, c.Seq, c.PeerCount)
 	}
-	if c.frame == nil || !c.Audience.Includes(m.conn.Peer, m.userJSON, m.role, m.allPeers) {
-		return
-	}
-	if c.Kind != hearth.KindMeta {
+	switch m.view.sees(c) {
+	case whole:
 		if m.meet != nil && (c.Kind == hearth.KindJoin || c.Kind == hearth.KindUpdate) {
 			m.meet(c.Peer == m.conn.Peer, c.Role)
 		}
-		m.sink.Send(c.frame)
-		return
-	}
-	watched := 0
-	for i := range c.Entries {
-		if m.watch.Match(c.Entries[i].Key) {
-			watched++
-		}
-	}
-	switch watched {
-	case 0:
-	case len(c.Entries):
-		m.sink.Send(c.frame)
-	default: // of a change of several keys a listener is told those it watches
-		m.sink.Send(m.node.encode(c.Kind.Method(), func(dst []byte) []byte { return c.AppendParams(dst, m.watch.Match) }))
+		m.sink.Send(c.frame())
+	case some:
+		m.sink.Send(m.node.encode(c.method, func(dst []byte) []byte { return c.AppendParams(dst, m.view.keys.Match) }))
 	}
 }
 
 // aboutMe takes note of a change to the member itself and reports whether it ended the membership. m.mu is held.
 func (m *Member) aboutMe(c *change) bool {
 	switch c.Kind {
-	case hearth.KindJoin, hearth.KindUpdate:
-		m.role = c.Role
 	case hearth.KindLock:
 		m.given(c)
 	case hearth.KindConn:

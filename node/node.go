@@ -130,22 +130,3 @@ func (n *Node) readLog(ctx context.Context, room string, after uint64) (pubsub.H
 	}
 	return pubsub.History{Cursor: l.Cursor(), Oldest: l.Oldest, Texts: l.Events}, nil
 }
-
-// change is what the node makes of a published change, once for all its members.
-type change struct {
-	*hearth.Event
-	frame []byte // the whole notification as sockets are sent it; nil if no client is told
-}
-
-func (n *Node) decode(m *pubsub.Message) error {
-	ev, err := hearth.ParseEvent(m.Cursor, m.Prev, m.Text)
-	if err != nil {
-		return err
-	}
-	c := &change{Event: ev}
-	if method := ev.Kind.Method(); method != "" {
-		c.frame = n.encode(method, func(dst []byte) []byte { return ev.AppendParams(dst, nil) })
-	}
-	m.Value, m.Last = c, ev.Kind == hearth.KindEnd
-	return nil
-}

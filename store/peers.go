@@ -166,6 +166,42 @@ func (s *Store) Peer(ctx context.Context, room, session, peer string) (hearth.Se
 	return ses, p, err
 }
 
+// Snapshot is what somebody who begins to watch a room is shown, all of it at the session's seq.
+type Snapshot struct {
+	hearth.Session
+	HiddenCount int
+	Own         *hearth.Peer // the peer that was asked for, without its data; nil if there is none of that id
+	OwnSeq      uint64       // of its join, which no takeover changes
+	Peers       []hearth.Peer
+	Entries     []hearth.Entry // those watched; absent ones that were named exactly have no data
+}
+
+// Snapshot returns the live session's state, the peer own ("" for none), at most limit peers, hidden ones only if they
+// are asked for, and the watched entries. Errors: no_session.
+func (s *Store) Snapshot(ctx context.Context, room, own string, limit int, hidden bool, watch hearth.Patterns) (Snapshot, error) {
+	flag := ""
+	if hidden {
+		flag = "1"
+	}
+	ses, r, err := s.read(ctx, verbSnapshot, room, "", append([]any{own, limit, flag}, watchArgs(watch)...)...)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	snap := Snapshot{Session: ses, HiddenCount: int(r.num(0))}
+	if r.has(1) {
+		p, err := peerOf(own, r.str(1), "")
+		if err != nil {
+			return Snapshot{}, err
+		}
+		snap.Own, snap.OwnSeq = &p, uint64(parseInt(strings.Split(r.str(1), "\n")[recordFields-1]))
+	}
+	if snap.Peers, err = peersOf(r.list(2)); err != nil {
+		return Snapshot{}, err
+	}
+	snap.Entries = watchedEntries(watch, r.list(3))
+	return snap, nil
+}
+
 // scanCount is how many peers one step of a scan asks for: what a script may read without holding up others.
 const scanCount = 500
 

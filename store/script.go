@@ -35,6 +35,7 @@ const (
 	verbGroupAdd    verb = "group_add"
 	verbGroupRemove verb = "group_remove"
 	verbRoom        verb = "room"
+	verbSnapshot    verb = "snapshot"
 	verbGet         verb = "get"
 	verbWatch       verb = "watch"
 	verbList        verb = "list"
@@ -61,7 +62,7 @@ const (
 
 var verbs = []verb{
 	verbJoin, verbLeave, verbRemove, verbExpirePeer, verbRenew, verbEnd, verbSet, verbDelete, verbUpdate, verbBroadcast,
-	verbPeerUpdate, verbGroupAdd, verbGroupRemove, verbRoom, verbGet, verbWatch, verbList, verbPeerGet, verbPeerScan,
+	verbPeerUpdate, verbGroupAdd, verbGroupRemove, verbRoom, verbSnapshot, verbGet, verbWatch, verbList, verbPeerGet, verbPeerScan,
 	verbLog, verbLogTrim, verbDue, verbExpire, verbLive,
 	verbLockAcquire, verbLockCancel, verbLockRenew, verbLockRelease, verbLocks,
 	verbSumGet, verbSumList, verbSumsTrim,

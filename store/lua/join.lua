@@ -36,6 +36,8 @@ elseif present == 0 then
   redis.call('ZREM', DUE, EMPTY_ITEM) -- it has lingered until now
 end
 local replaced, changed
+local began = ''
+if seq == 0 then began = ' ' .. session end
 if r then
   replaced, changed = r.conn, (NAME ~= '' and NAME ~= r.name) or DATA ~= olddata
   if NAME ~= '' then r.name = NAME end
@@ -63,7 +65,7 @@ if replaced then
   emit('conn', PEER, replaced, '0', peer_extra(r), '')
   if changed then emit('update', PEER, CONN, shown(r, '*'), peer_extra(r), peer_body(PEER, r, DATA)) end
 else
-  emit('join', PEER, CONN, shown(r, '!', 1), peer_extra(r), peer_body(PEER, r, DATA))
+  emit('join', PEER, CONN, shown(r, '!', 1), peer_extra(r) .. began, peer_body(PEER, r, DATA))
 end
 local count = redis.call('HLEN', C) - hidden
 if not replaced and FLAGS ~= 'h' then

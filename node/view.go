@@ -1,0 +1,109 @@
+package node
+
+import (
+	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/auth"
+)
+
+// view is what one reader of a room may see of its changes, and which it wants. It is the one filter: members, streams,
+// what is replayed to them and pages of the log all ask it, change by change and in order.
+type view struct {
+	all      bool   // a server's: all that any client is told
+	peer     string // the reader's membership; "" if it has none
+	user     string // its user as a JSON string
+	role     string // at the seq that it was shown last
+	keys     hearth.Patterns
+	allPeers bool // in a large room it is told of each peer
+
+	// Of a reader that is no member by its socket:
+	named string // peer_id that it is, once that is its user's; "" for whichever of its user's joins
+	base  string // its role while it is no member
+	roams bool   // its membership comes and goes under its eyes
+}
+
+// readerView is the view of who reads by a token alone.
+func readerView(p *auth.Principal, named string, keys hearth.Patterns) view {
+	return view{
+		all: p.Management, user: hearth.QuoteString(p.User), role: p.Role, keys: keys,
+		named: named, base: p.Role, roams: !p.Management,
+	}
+}
+
+// adopt makes a membership, which the store has, the reader's; nil or another user's is none.
+func (v *view) adopt(p *hearth.Peer) (member bool) {
+	v.peer, v.role = "", v.base
+	if v.all || p == nil || hearth.QuoteString(p.User) != v.user {
+		return false
+	}
+	v.peer, v.role = p.ID, p.Role
+	return true
+}
+
+// note follows what a change does to the reader itself. It comes before sees.
+func (v *view) note(c *change) {
+	switch {
+	case c.Kind == hearth.KindEnd && v.roams:
+		v.adopt(nil)
+	case c.Kind == hearth.KindLeave && v.roams && c.Peer == v.peer:
+		v.adopt(nil)
+	case v.places(c):
+		v.peer, v.role = c.Peer, c.Role
+	}
+}
+
+// places reports whether a change tells the reader's role from there on.
+func (v *view) places(c *change) bool {
+	switch c.Kind {
+	case hearth.KindJoin:
+		if !v.roams {
+			return c.Peer == v.peer
+		}
+		return (v.peer == "" || v.peer == c.Peer) && (v.named == "" || v.named == c.Peer) && c.IsOf(v.user)
+	case hearth.KindUpdate:
+		return v.peer != "" && c.Peer == v.peer && (!v.roams || c.IsOf(v.user))
+	}
+	return false
+}
+
+// sight is how much of a change a reader is shown.
+type sight int
+
+const (
+	nothing sight = iota
+	some          // of a change of several keys, those that it watches
+	whole
+)
+
+// sees decides what the reader is shown of a change.
+func (v *view) sees(c *change) sight {
+	if c.method == "" || !v.all && !c.Audience.Includes(v.peer, v.user, v.role, v.allPeers) {
+		return nothing
+	}
+	if c.Kind != hearth.KindMeta {
+		return whole
+	}
+	watched := 0
+	for i := range c.Entries {
+		if v.keys.Match(c.Entries[i].Key) {
+			watched++
+		}
+	}
+	switch watched {
+	case 0:
+		return nothing
+	case len(c.Entries):
+		return whole
+	}
+	return some
+}
+
+// notice returns what a stream is sent of a change, nil for nothing.
+func (v *view) notice(c *change) *Notice {
+	switch v.sees(c) {
+	case whole:
+		return c.notice()
+	case some:
+		return &Notice{Method: c.method, Cursor: c.Cursor, Params: c.AppendParams(nil, v.keys.Match)}
+	}
+	return nil
+}
