@@ -41,6 +41,7 @@ type setup struct {
 	preview     time.Duration
 	greetAfter  time.Duration // an hour, so that the order of messages is what tells
 	publicWS    string
+	heartbeat   time.Duration
 	limits      hearth.Limits
 	roles       *auth.Roles
 }
@@ -128,7 +129,7 @@ func (c *cluster) start(s setup) {
 	})
 	srv := New(Options{
 		Node: n, Verifier: c.verifier, Dev: s.dev, AllowedOrigins: s.origins, JoinTimeout: s.joinTimeout, PreviewTimeout: s.preview,
-		PublicWSURL: s.publicWS, Log: log, Version: "test", greetAfter: s.greetAfter,
+		PublicWSURL: s.publicWS, Log: log, Version: "test", greetAfter: s.greetAfter, heartbeat: s.heartbeat,
 	})
 	l, err := new(net.ListenConfig).Listen(c.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

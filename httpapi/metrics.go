@@ -56,6 +56,7 @@ func newMetrics(s *Server) *metrics {
 	m.registry.MustRegister(
 		m.http, m.httpTime, m.calls, m.callTime, info,
 		gauge("hearth_connections", "Open WebSockets.", func() float64 { return float64(s.Connections()) }),
+		gauge("hearth_streams", "Open streams of Server-Sent Events.", func() float64 { return float64(s.Streams()) }),
 		gauge("hearth_members", "Peers whose socket is here.", func() float64 { return float64(s.node.Members()) }),
 		gauge("hearth_rooms_subscribed", "Rooms that this node listens to.", func() float64 { return float64(hub.Rooms()) }),
 		gauge("hearth_subscription_silent_seconds", "How long the subscription has said nothing.", func() float64 { return hub.Silent().Seconds() }),
@@ -118,7 +119,9 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		status, took := c.Response().Status, time.Since(began)
 		s.metrics.http.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
-		s.metrics.httpTime.WithLabelValues(method, route).Observe(took.Seconds())
+		if c.Response().Header().Get("Content-Type") != eventStream { // which lasts as long as its reader likes
+			s.metrics.httpTime.WithLabelValues(method, route).Observe(took.Seconds())
+		}
 		s.log.Debug("request", "method", r.Method, "route", route, "status", status, "took", took)
 		return nil
 	}

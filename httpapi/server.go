@@ -38,6 +38,7 @@ type Options struct {
 	Version     string
 
 	greetAfter time.Duration // greetAfter, but in tests
+	heartbeat  time.Duration // heartbeat, but in tests
 }
 
 // Server serves one node. Use Handler with an http.Server, and Close before the node is closed.
@@ -50,8 +51,9 @@ type Server struct {
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
+	streams  map[*feed]struct{}
 	draining bool
-	wg       sync.WaitGroup // one for each connection
+	wg       sync.WaitGroup // one for each connection and stream
 }
 
 // New returns a server.
@@ -62,13 +64,16 @@ func New(o Options) *Server {
 	if o.greetAfter == 0 {
 		o.greetAfter = greetAfter
 	}
+	if o.heartbeat == 0 {
+		o.heartbeat = heartbeat
+	}
 	if o.PreviewTimeout == 0 {
 		o.PreviewTimeout = 30 * time.Minute
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{o: o, node: o.Node, log: o.Log, conns: map[*conn]struct{}{}}
+	s := &Server{o: o, node: o.Node, log: o.Log, conns: map[*conn]struct{}{}, streams: map[*feed]struct{}{}}
 	s.metrics = newMetrics(s)
 	s.echo = echo.New()
 	s.echo.HideBanner, s.echo.HidePort = true, true
@@ -111,6 +116,8 @@ func (s *Server) routes() {
 	e.GET("/openapi.yaml", s.openAPI)
 	e.GET(wsPath, s.websocket)
 	e.GET("/init", s.init100ms, s.bound, s.authenticate)
+
+	e.GET("/v1/rooms/:room/events", s.getEvents, s.authenticate) // which may take as long as it likes
 
 	v1 := e.Group("/v1", s.bound, s.authenticate)
 	v1.GET("/rooms", s.listRooms)
@@ -171,6 +178,7 @@ func (s *Server) cors() echo.MiddlewareFunc {
 		AllowMethods: []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete},
 		AllowHeaders: []string{
 			"Authorization", "Content-Type", "Hearth-Conn", "Hearth-Session", "Idempotency-Key", "If-Match", "If-None-Match",
+			"Last-Event-ID",
 		},
 		ExposeHeaders: []string{"ETag", "Retry-After", "Hearth-Node"},
 		MaxAge:        600,
@@ -223,21 +231,24 @@ func (s *Server) Connections() int {
 	return len(s.conns)
 }
 
-// Drain makes the node not ready and refuses new WebSockets.
+// Drain makes the node not ready and refuses new WebSockets and streams.
 func (s *Server) Drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.draining = true
 }
 
-// Close closes all WebSockets with 1001 and waits until they have ended or ctx does. http.Server.Shutdown doesn't know
-// of them. The leaves of their peers are then on their way: see node.Node.Wait.
+// Close closes all WebSockets with 1001, ends all streams, and waits until they have ended or ctx does.
+// http.Server.Shutdown doesn't know of the former, and would wait for the latter. The leaves of their peers are then on their way: see node.Node.Wait.
 func (s *Server) Close(ctx context.Context) error {
 	s.Drain()
 	s.mu.Lock()
 	conns := make([]*conn, 0, len(s.conns))
 	for c := range s.conns {
 		conns = append(conns, c)
+	}
+	for st := range s.streams {
+		st.cancel()
 	}
 	s.mu.Unlock()
 	for _, c := range conns {

@@ -197,8 +197,7 @@ func (n *Node) Log(ctx context.Context, c *Caller, q WatchParams, limit int) (Lo
 		if i == limit {
 			break
 		}
-		r.note(e)
-		if notice := r.notice(e); notice != nil {
+		if notice := r.take(e); notice != nil {
 			page.Notices = append(page.Notices, notice)
 		}
 		page.Cursor = e.Cursor

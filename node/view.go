@@ -39,7 +39,7 @@ func (v *view) adopt(p *hearth.Peer) (member bool) {
 	return true
 }
 
-// note follows what a change does to the reader itself. It comes before sees.
+// note follows what a change does to the reader itself. It comes before sees, but for a leave, which is one's own to the end.
 func (v *view) note(c *change) {
 	switch {
 	case c.Kind == hearth.KindEnd && v.roams:
@@ -97,8 +97,13 @@ func (v *view) sees(c *change) sight {
 	return some
 }
 
-// notice returns what a stream is sent of a change, nil for nothing.
-func (v *view) notice(c *change) *Notice {
+// take follows a change and returns what a stream is sent of it, nil for nothing.
+func (v *view) take(c *change) *Notice {
+	if c.Kind == hearth.KindLeave {
+		defer v.note(c)
+	} else {
+		v.note(c)
+	}
 	switch v.sees(c) {
 	case whole:
 		return c.notice()

@@ -173,8 +173,7 @@ func (w *Watcher) replay(r *reader, from hearth.Cursor, missed []*change) {
 	w.mu.Lock()
 	w.view = r.view
 	for _, c := range missed {
-		w.view.note(c)
-		if notice := w.view.notice(c); notice != nil {
+		if notice := w.view.take(c); notice != nil {
 			w.to.Snapshot(notice)
 		}
 		from = c.Cursor
@@ -217,7 +216,7 @@ func (w *Watcher) Deliver(m *pubsub.Message) {
 		w.to.Send(w.sessionStart(c))
 	}
 	before := w.view.role
-	w.view.note(c)
+	notice := w.view.take(c)
 	if w.view.role != before {
 		if err := w.node.roles.Allow(w.caller.Principal, w.caller.Room, w.view.role, auth.Read); err != nil {
 			w.over = true
@@ -225,8 +224,8 @@ func (w *Watcher) Deliver(m *pubsub.Message) {
 			return
 		}
 	}
-	if n := w.view.notice(c); n != nil {
-		w.to.Send(n)
+	if notice != nil {
+		w.to.Send(notice)
 	}
 }
 
@@ -269,12 +268,12 @@ func appendStart(dst []byte, s *hearth.Session, lost bool) []byte {
 // epoch may be "": then sessions may have come and gone.
 func (n *Node) endedParams(ctx context.Context, room, epoch string) []byte {
 	b := []byte{'{'}
-	if s, ok := n.ended(ctx, room, epoch); ok {
-		b = strconv.AppendUint(append(b, `"seq":`...), s.Seq, 10)
-		b = append(append(append(b, `,"session_id":"`...), s.ID...), `","reason":"`...)
-		b = append(append(b, s.Reason...), `",`...)
-	}
 	if epoch != "" {
+		if s, err := n.store.SummaryByEpoch(ctx, room, epoch); err == nil { // else it isn't kept, or can't be asked
+			b = strconv.AppendUint(append(b, `"seq":`...), s.Seq, 10)
+			b = append(append(append(b, `,"session_id":"`...), s.ID...), `","reason":"`...)
+			b = append(append(b, s.Reason...), `",`...)
+		}
 		b = append(append(append(b, `"epoch":"`...), epoch...), `",`...)
 	}
 	return append(b, `"recovered":false}`...)

@@ -55,11 +55,13 @@ func (r *room) merge(h History, noSession bool, before int) bool {
 		return false
 	}
 	for _, s := range r.subs {
-		if s.doubt && s.active && !s.engaged && (noSession || h.Epoch != s.at.Epoch) {
+		if s.doubt && s.active && !s.engaged && (noSession && !s.between || !noSession && h.Epoch != s.at.Epoch) {
 			s.lose()
 		}
 		s.doubt = false
 	}
+	// Who waits for a session may have missed all of one that is on, or that was among what is dropped below.
+
 	// What was held may follow after all: nothing was missed, or only what is not in the log, a session's end. The log
 	// was read from before that, perhaps even earlier than it was published, so it isn't compared with where r is now.
 	followed := false
@@ -74,15 +76,15 @@ func (r *room) merge(h History, noSession bool, before int) bool {
 	}
 	switch ahead := r.known && h.Epoch == r.pos.Epoch && h.Seq <= r.pos.Seq; {
 	case r.known && r.ended && noSession: // a session that somebody else is in has ended, too
-		r.loseAll(func(s *Subscription) bool { return s.at.Epoch != r.pos.Epoch })
+		r.loseAll(func(s *Subscription) bool { return !s.between && s.at.Epoch != r.pos.Epoch || s.between && before > 0 })
 	case ahead && !r.ended && h.Cursor == r.pos:
 	case noSession:
 		// Who is active missed the end of its session.
-		r.loseAll(func(*Subscription) bool { return true })
+		r.loseAll(func(s *Subscription) bool { return !s.between || before > 0 })
 		r.known = false
 	case !r.known || h.Epoch != r.pos.Epoch:
 		r.loseAll(func(s *Subscription) bool {
-			return s.at.Epoch != h.Epoch || s.at.Seq == h.Seq && s.at.Nonce != h.Nonce
+			return s.between || s.at.Epoch != h.Epoch || s.at.Seq == h.Seq && s.at.Nonce != h.Nonce
 		})
 		from := r.earliest(h.Cursor)
 		r.moveTo(from)
@@ -91,7 +93,7 @@ func (r *room) merge(h History, noSession bool, before int) bool {
 		}
 	case ahead || h.Oldest > r.pos.Seq+1 || !r.replay(h):
 		// The store was rewound, or no longer has what is missing.
-		r.loseAll(func(s *Subscription) bool { return s.at != h.Cursor })
+		r.loseAll(func(s *Subscription) bool { return s.between || s.at != h.Cursor })
 		r.moveTo(h.Cursor)
 	case r.pos.Seq < h.Seq: // the log is longer than one read
 		return false
@@ -133,7 +135,7 @@ func (r *room) replay(h History) bool {
 // they begin. r.mu is held.
 func (r *room) loseAll(match func(*Subscription) bool) {
 	for _, s := range r.subs {
-		match := s.between || match(s) // who waits for a session may have missed all of it
+		match := match(s)
 		switch {
 		case !s.active:
 			s.skipped = true
