@@ -40,7 +40,7 @@ func (r *room) gap() {
 		switch {
 		case !s.follows:
 		case !s.active:
-			s.skipped = true
+			s.gapped = true
 		case s.between:
 			s.lose()
 		}

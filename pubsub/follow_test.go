@@ -218,6 +218,35 @@ func TestFollowerIsToldWhatItMayHaveMissed(t *testing.T) {
 	})
 }
 
+// Once its loss was told it begins again at once, while the log is still being read.
+func TestFollowerBeginsAgain(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		onDesk(t, func(d *desk) {
+			d.log.end()
+			first, told := d.follower()
+			first.Await("")
+			var s *Subscription
+			var e *ear
+			d.slowRead(func() {
+				s, e = d.follower()
+				first.Close()
+				if !late {
+					s.Await("")
+				}
+			})
+			d.room.confirm()
+			told.want("Lost")
+			synctest.Wait()
+			if late {
+				s.Await("")
+			}
+			d.log.begin("B")
+			d.hear(d.log.add())
+			e.want("m1")
+		})
+	}
+}
+
 // What else makes the hub read the log is nothing to who is in a session of which nothing is missing.
 func TestFollowerIsRepairedLikeAnybody(t *testing.T) {
 	onDesk(t, func(d *desk) {

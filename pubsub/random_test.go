@@ -253,13 +253,13 @@ func (w *world) resume(l *listener) bool {
 		w.Errorf("from %v %d of %d changes were missed", from, len(missed), len(all)-n)
 	}
 	w.resumed++
-	l.at, l.has = from, all[:n]
-	at := from
-	for _, m := range missed {
-		l.ear.Deliver(m)
-		at = m.Cursor
+	l.at, l.has = from, all // handed what it missed
+	for i, m := range missed {
+		if l.at = m.Cursor; l.at != position(w, all[n+i]) {
+			w.Errorf("from %v %v was missed, not %s", from, l.at, all[n+i])
+		}
 	}
-	l.sub.Activate(at)
+	l.sub.Activate(l.at)
 	w.active = append(w.active, l)
 	return true
 }

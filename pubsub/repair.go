@@ -60,7 +60,7 @@ func (r *room) merge(h History, noSession bool, before int) bool {
 		}
 		s.doubt = false
 	}
-	// Who waits for a session may have missed all of one that is on, or that was among what is dropped below.
+	unheard := !noSession || before > 0 // who waits for a session may have missed one that is on, or is dropped below
 
 	// What was held may follow after all: nothing was missed, or only what is not in the log, a session's end. The log
 	// was read from before that, perhaps even earlier than it was published, so it isn't compared with where r is now.
@@ -76,15 +76,15 @@ func (r *room) merge(h History, noSession bool, before int) bool {
 	}
 	switch ahead := r.known && h.Epoch == r.pos.Epoch && h.Seq <= r.pos.Seq; {
 	case r.known && r.ended && noSession: // a session that somebody else is in has ended, too
-		r.loseAll(func(s *Subscription) bool { return !s.between && s.at.Epoch != r.pos.Epoch || s.between && before > 0 })
+		r.loseAll(unheard, func(s *Subscription) bool { return s.at.Epoch != r.pos.Epoch })
 	case ahead && !r.ended && h.Cursor == r.pos:
 	case noSession:
 		// Who is active missed the end of its session.
-		r.loseAll(func(s *Subscription) bool { return !s.between || before > 0 })
+		r.loseAll(unheard, func(*Subscription) bool { return true })
 		r.known = false
 	case !r.known || h.Epoch != r.pos.Epoch:
-		r.loseAll(func(s *Subscription) bool {
-			return s.between || s.at.Epoch != h.Epoch || s.at.Seq == h.Seq && s.at.Nonce != h.Nonce
+		r.loseAll(unheard, func(s *Subscription) bool {
+			return s.at.Epoch != h.Epoch || s.at.Seq == h.Seq && s.at.Nonce != h.Nonce
 		})
 		from := r.earliest(h.Cursor)
 		r.moveTo(from)
@@ -93,7 +93,7 @@ func (r *room) merge(h History, noSession bool, before int) bool {
 		}
 	case ahead || h.Oldest > r.pos.Seq+1 || !r.replay(h):
 		// The store was rewound, or no longer has what is missing.
-		r.loseAll(func(s *Subscription) bool { return s.between || s.at != h.Cursor })
+		r.loseAll(unheard, func(s *Subscription) bool { return s.at != h.Cursor })
 		r.moveTo(h.Cursor)
 	case r.pos.Seq < h.Seq: // the log is longer than one read
 		return false
@@ -131,14 +131,15 @@ func (r *room) replay(h History) bool {
 	return len(h.Texts) > 0
 }
 
-// loseAll tells the active subscriptions that match that they missed something; of the others it is not known yet where
-// they begin. r.mu is held.
-func (r *room) loseAll(match func(*Subscription) bool) {
+// loseAll tells the active subscriptions that match that they missed something, and those that wait for a session if one
+// may have gone unheard; of the others it is not known yet where they begin. r.mu is held.
+func (r *room) loseAll(unheard bool, match func(*Subscription) bool) {
 	for _, s := range r.subs {
-		match := match(s)
+		match := !s.between && match(s) || s.between && unheard
 		switch {
 		case !s.active:
 			s.skipped = true
+			s.gapped = s.gapped || unheard
 		case match && s.reads == r.reads: // it is younger than what was read
 			s.doubt, r.again = true, true
 		case match:

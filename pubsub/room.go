@@ -61,6 +61,7 @@ type Subscription struct {
 	between   bool          // it follows the room and waits for a session's first change
 	known     string        // epoch of a session that Await said is over
 	skipped   bool          // before Activate, the hub gave up changes that it had missed
+	gapped    bool          // before Activate, a whole session may have gone unheard: who follows the room can't go on to the next
 	pending   []*Message    // before Activate
 	over      bool          // closed, lost or overrun
 }
@@ -179,11 +180,11 @@ func (s *Subscription) Activate(at hearth.Cursor) {
 // settle compares where a subscription stands, which has just become active and was given what was kept for it, with
 // where the hub does. r.mu is held.
 func (r *room) settle(s *Subscription) {
-	defer func() { s.skipped = false }()
+	defer func() { s.gapped = false }()
 	switch {
 	case s.over:
 	case s.between: // a session's end was among what was kept, or none is on: what comes next is news to it
-		if s.skipped {
+		if s.gapped {
 			s.lose()
 		}
 	case s.skipped && (!r.known || r.pos.Epoch != s.at.Epoch): // what was given up may be this session's: the log tells
@@ -210,7 +211,7 @@ func (r *room) offer(s *Subscription, m *Message) {
 	if s.between {
 		switch {
 		case m.Seq != 1 || m.Epoch == s.at.Epoch || m.Epoch == s.known: // of a session that was over when the subscriber looked
-		case s.skipped: // perhaps a whole session
+		case s.gapped: // perhaps a whole session
 			s.lose()
 		default:
 			s.between, s.engaged = false, true
