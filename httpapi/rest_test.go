@@ -205,7 +205,6 @@ func TestWhoMayCall(t *testing.T) {
 		"no such route":                  {"", "GET", "/nope", "", 404, "not_found"},
 		"no such route in the tree":      {c.server(), "GET", tree + "/r/nothing", "", 404, "not_found"},
 		"no such method":                 {c.server(), "DELETE", tree + "/r", "", 404, "not_found"},
-		"a room is not put":              {c.server(), "PUT", tree + "/r", "{}", 404, "not_found"},
 		"no such method, outside":        {"", "POST", "/healthz", "", 405, "no_such_method"},
 		"the WebSocket without upgrade":  {c.server(), "GET", "/v1/ws", "", 400, "bad_request"},
 		"no development token":           {"", "POST", "/dev/token?room_id=r&user_id=u", "", 404, "not_found"},

@@ -54,6 +54,9 @@ const (
 	verbRoomPut     verb = "room_put"
 	verbRoomExpire  verb = "room_expire"
 	verbRoomEmpty   verb = "room_empty"
+	verbRoleSet     verb = "role_set"
+	verbRoleAsk     verb = "role_ask"
+	verbRoleAccept  verb = "role_accept"
 	verbSumGet      verb = "sum_get"
 	verbSumList     verb = "sum_list"
 	verbSumsTrim    verb = "sums_trim"
@@ -65,6 +68,7 @@ var verbs = []verb{
 	verbLog, verbLogTrim, verbDue, verbExpire, verbLive,
 	verbLockAcquire, verbLockCancel, verbLockRenew, verbLockRelease, verbLocks,
 	verbSumGet, verbSumList, verbSumsTrim,
+	verbRoleSet, verbRoleAsk, verbRoleAccept,
 	verbRoomState, verbRoomPut, verbRoomExpire, verbRoomEmpty,
 }
 

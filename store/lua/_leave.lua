@@ -57,6 +57,7 @@ local function depart(peer, r, reason, by, text)
     return 1
   end
   if data then redis.call('HDEL', P, peer) end
+  redis.call('HDEL', V, 'a/' .. peer)
   if linger then redis.call('ZADD', DUE, num(now + linger), EMPTY_ITEM) end
   let_go(peer)
   emit('leave', peer, r.conn, audience, extra, body)

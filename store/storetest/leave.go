@@ -267,6 +267,13 @@ func testFence(f *fixture) {
 			_, err := f.s.UpdatePeer(f.ctx(), room, w, "ann", &name, &data)
 			return err
 		}},
+		{"set role", true, func(f *fixture, room string, w store.Writer) error {
+			_, err := f.s.SetRole(f.ctx(), room, w, "ann", "other")
+			return err
+		}},
+		{"ask role", true, func(f *fixture, room string, w store.Writer) error {
+			return f.s.AskRole(f.ctx(), room, w, "bob", "other")
+		}},
 		{"add to group", true, func(f *fixture, room string, w store.Writer) error {
 			_, err := f.s.AddToGroup(f.ctx(), room, w, "ann", "blue")
 			return err

@@ -181,5 +181,5 @@ func testNumbers(f *fixture) {
 
 // isID reports whether a stored field begins with an identifier, in which any character can be.
 func isID(kind, field string) bool {
-	return kind == "c" || kind == "sums" || kind == "users" || kind == "s" && (field == "id" || field == "ep" || field == "n")
+	return kind == "c" || kind == "sums" || kind == "v" || kind == "users" || kind == "s" && (field == "id" || field == "ep" || field == "n")
 }

@@ -245,3 +245,12 @@ func briefly(entries []hearth.Entry) []string {
 
 // z is a member of a sorted set that has no meaning.
 func z(member string) redis.Z { return redis.Z{Score: 1, Member: member} }
+
+func formatMillis(at int64) string { return strconv.FormatInt(at, 10) }
+
+func parseMillis(f *fixture, s string) int64 {
+	f.Helper()
+	at, err := strconv.ParseInt(s, 10, 64)
+	f.ok(err)
+	return at
+}

@@ -67,6 +67,8 @@ func Run(t *testing.T, open func(t *testing.T) *Env) {
 		{"peers", testPeers},
 		{"large room", testLargeRoom},
 		{"rooms", testRooms},
+		{"role", testRole},
+		{"role request", testRoleRequest},
 		{"settings", testSettings},
 		{"linger", testLinger},
 		{"summary", testSummary},
