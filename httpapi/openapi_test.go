@@ -17,9 +17,7 @@ import (
 
 // notServedYet has what the document describes and the server doesn't serve, with what it waits for. It only gets shorter.
 var notServedYet = map[string]string{
-	"GET /v1/rooms/{room}/events":      "streams and pages of the log",
-	"GET /v1/users/{user}/peers":       "users",
-	"POST /v1/users/{user}/disconnect": "users",
+	"GET /v1/rooms/{room}/events": "streams and pages of the log",
 }
 
 // reasonsNotYet has the reasons that the document names and no code gives.

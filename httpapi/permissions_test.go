@@ -92,6 +92,8 @@ var httpNeeds = []struct {
 	{"GET /v1/sessions", "", "", byServer, perms{auth.Read}},
 	{"GET /v1/sessions/:session", "", "", byToken | byServer, perms{auth.Read}},
 	{"GET /v1/rooms/:room", "", "", byToken | byServer, perms{auth.Read}},
+	{"GET /v1/users/:user/peers", "/v1/users/nobody/peers", "", byServer, perms{auth.Read}},
+	{"POST /v1/users/:user/disconnect", "/v1/users/nobody/disconnect", "", byServer, perms{auth.RemoveOthers}},
 	{"PUT /v1/rooms/:room", "", `{"max_peers":9}`, byStore | byServer, perms{auth.EndRoom}},
 	{"POST /v1/rooms/:room/end", "", `{"lock":true}`, byStore | byServer, perms{auth.EndRoom}},
 	{"POST /v1/rooms/:room/end", "", "", byStore | byServer, perms{auth.EndRoom}},

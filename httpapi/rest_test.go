@@ -111,9 +111,7 @@ func TestPeers(t *testing.T) {
 		ann.hears("on-peer-leave-request", "reason", "bye", "requested_by", absent)
 		ann.closed(4403)
 		c.do("DELETE", tree+"/r/peers/plain", s, "").is(200).has("session_ended", "true")
-		if left := c.keys(); len(left) > 0 {
-			t.Errorf("left in Redis: %q", left)
-		}
+		c.nothingLeft()
 		c.do("PUT", tree+"/r/peers/a%20b", s, ``).problem(400, "bad_params")
 		c.do("PUT", tree+"/r/peers/x", s, `{"role":"a b"}`).problem(400, "bad_params")
 	})

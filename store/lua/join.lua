@@ -46,6 +46,7 @@ else
   r = {conn = CONN, user = USER, role = role, groups = ARGV[8], name = NAME, inc = ARGV[10], flags = FLAGS,
     lease = '', joined = num(now), seq = num(seq + 1)}
   if FLAGS == 'h' then hidden = hidden + 1 end
+  redis.call('ZADD', USERS, 0, USER .. '\n' .. ROOM .. '/' .. PEER)
 end
 local expires = ''
 if LEASE ~= '' then

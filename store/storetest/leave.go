@@ -199,7 +199,7 @@ func testEnd(f *fixture) {
 		_, err := f.s.End(f.ctx(), room, ann.Writer, "")
 		f.ok(err)
 		next := f.join(room, "ann")
-		f.equal("due", sortedFields(f.state(room)["due"]), []string{"log/" + room, "peer/" + room + "/ann"})
+		f.equal("due", sortedFields(f.state(room)["due"]), []string{"dead/" + room + "/" + ann.ID, "log/" + room, "peer/" + room + "/ann"})
 		w := f.watch(room)
 		f.settle(room)
 		w.tells()

@@ -100,7 +100,7 @@ func testOrder(f *fixture) {
 		f.ok(err)
 		f.equal("log", len(log.Events), 1)
 		s := f.state(room)
-		f.equal("all that is there", sortedKinds(s), []string{"c", "due", "l", "rooms", "s", "sums"})
+		f.equal("all that is there", sortedKinds(s), []string{"c", "due", "l", "rooms", "s", "sums", "users"})
 		f.equal("session", sortedFields(s["s"]), []string{"at", "db", "ep", "hid", "id", "lb", "n", "pc", "pk", "seq"})
 		w.tells("join ann to all but ann")
 	})
