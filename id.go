@@ -21,6 +21,9 @@ func NewMessageID() string { return hexID(16) }
 // NewConnSecret returns 128 random bits that stand for one membership's current connection; see ConnID.
 func NewConnSecret() string { return base64ID(16) }
 
+// NewRoleToken returns 128 random bits by which a peer accepts a request to take another role.
+func NewRoleToken() string { return base64ID(16) }
+
 // NewEpoch returns the id of a session's log.
 func NewEpoch() string { return base64ID(8) }
 

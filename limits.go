@@ -62,6 +62,8 @@ const (
 	MaxLease     = time.Hour
 	DefaultLease = time.Minute
 
+	RoleRequestTime = time.Minute // for how long a request to take another role stands
+
 	MaxTTL = 30 * 24 * time.Hour // of a metadata entry
 
 	MinLockTTL     = time.Second

@@ -21,6 +21,7 @@ var normal = []struct {
 	{regexp.MustCompile(`"cursor":"[A-Za-z0-9_-]{11}\.(\d+)\.[A-Za-z0-9_-]{6,22}"`), `"cursor":"<epoch>.$1.<n>"`},
 	{regexp.MustCompile(`"n":"[A-Za-z0-9_-]{6,22}"`), `"n":"<n>"`},
 	{regexp.MustCompile(`"iterator":"[A-Za-z0-9_-]+"`), `"iterator":"<iterator>"`},
+	{regexp.MustCompile(`"token":"[A-Za-z0-9_-]{22}"`), `"token":"<token>"`},
 	{regexp.MustCompile(`"[0-9a-f]{32}"`), `"<id>"`},
 	{regexp.MustCompile(`:1\d{12}\b`), `:<time>`},
 	{regexp.MustCompile(`"exp":1\d{9}\b`), `"exp":<time>`},
@@ -125,6 +126,15 @@ func TestGolden(t *testing.T) {
 		call(ann, "group-add", object{"name": "g3", "peer_id": "bob"})
 		call(ann, "group-remove", object{"name": "g3", "peer_id": "bob"})
 		call(bob, "group-leave", object{"name": "g2"})
+		call(ann, "role-change-request", object{"requested_for": "bob", "role": "speaker", "force": false})
+		var asked string
+		bob.wait(func() bool {
+			asked = bob.inbox[len(bob.inbox)-1]
+			return strings.Contains(asked, "on-role-change-request")
+		})
+		call(bob, "role-change", object{"requested_by": "ann", "role": "speaker", "token": at(c, asked, "params.token")})
+		call(bob, "role-change", object{"requested_by": "ann", "role": "speaker", "token": at(c, asked, "params.token")})
+		call(ann, "role-change-request", object{"requested_for": "bob", "role": "guest", "force": true})
 		call(ann, "get-peer", object{"peer_id": "bob"})
 		call(ann, "get-peer", object{"peer_id": "none"})
 		call(ann, "find-peer", object{"role": "guest", "limit": 1})

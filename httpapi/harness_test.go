@@ -203,6 +203,12 @@ func (c *cluster) keys() []string {
 	return out
 }
 
+// nothingLeft waits until no keys are left: after an end for all the sweep takes the peers off the indexes.
+func (c *cluster) nothingLeft() {
+	c.Helper()
+	eventually(c, "nothing is left in Redis", func() bool { return len(c.keys()) == 0 })
+}
+
 // answer is what a request got.
 type answer struct {
 	testing.TB

@@ -255,9 +255,7 @@ func TestEndRoom(t *testing.T) {
 			k.hears("on-peer-leave-request", "requested_by", "ann", "reason", "over", "room_end", "true")
 			k.closed(node.CloseEnded)
 		}
-		if left := c.keys(); len(left) > 0 {
-			t.Errorf("left in Redis: %q", left)
-		}
+		c.nothingLeft()
 		if next := c.join(1, "r", "bob", "guest", nil); next.sess == ann.sess {
 			t.Error("a session_id was used again")
 		}
@@ -320,9 +318,7 @@ func TestLeaves(t *testing.T) {
 		}
 		has(t, "last leave", ann.ok("leave", nil), "session_ended", "true")
 		ann.closed(node.CloseNormal)
-		if left := c.keys(); len(left) > 0 {
-			t.Errorf("left in Redis: %q", left)
-		}
+		c.nothingLeft()
 	})
 }
 

@@ -138,9 +138,20 @@ func (s *Server) patchPeer(c echo.Context) error {
 	var q struct {
 		Name *string `json:"name"`
 		Data *string `json:"data"`
+		Role *string `json:"role"`
 	}
 	if err := body(c, &q); err != nil {
 		return err
+	}
+	if q.Role != nil {
+		if q.Name != nil || q.Data != nil {
+			return hearth.BadParams("role is changed by a call of its own, without name and data")
+		}
+		p, err := s.node.SetRole(c.Request().Context(), k, peer, *q.Role)
+		if err != nil {
+			return err
+		}
+		return sendJSON(c, http.StatusOK, p.AppendJSON(nil))
 	}
 	p, err := s.node.UpdatePeer(c.Request().Context(), k, peer, q.Name, q.Data)
 	if err != nil {

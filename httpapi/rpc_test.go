@@ -88,9 +88,7 @@ func TestBeforeJoin(t *testing.T) {
 		}
 	}
 	has(t, "ping", k.ok("ping", nil), "cursor", absent)
-	if left := c.keys(); len(left) > 0 {
-		t.Errorf("left in Redis: %q", left)
-	}
+	c.nothingLeft()
 	k.ok("join", nil)
 	k.fails("join", nil, -32600, "bad_request")
 	k.open()

@@ -124,6 +124,8 @@ func (s *Server) routes() {
 	v1.GET("/rooms/:room", s.getRoom)
 	v1.PUT("/rooms/:room", s.putRoom)
 	v1.POST("/rooms/:room/end", s.postEnd)
+	v1.GET("/users/:user/peers", s.listUserPeers)
+	v1.POST("/users/:user/disconnect", s.postDisconnect)
 	v1.GET("/sessions", s.listSessions)
 	v1.GET("/sessions/:session", s.getSession)
 	v1.GET("/rooms/:room/peers", s.listPeers)

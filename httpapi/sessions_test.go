@@ -94,9 +94,7 @@ func TestRoomSettings(t *testing.T) {
 		c.do("POST", room+"/end", s, `{"lock":true}`).is(200)
 		c.do("GET", room, c.token("r", "eve", "guest"), "").is(200).has("enabled", "false", "session", "null")
 		c.do("PUT", room, s, `{"enabled":true}`).is(200)
-		if left := c.keys(); len(left) > 0 {
-			t.Errorf("left in Redis: %q", left)
-		}
+		c.nothingLeft()
 
 		for _, body := range []string{
 			`{"enabled":1}`, `{"until":"x"}`, `{"until":1}`, `{"until":-1}`, `{"until":0}`, `{"until":99999999999999}`, `{"linger_ms":3600001}`,

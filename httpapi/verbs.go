@@ -45,6 +45,8 @@ func init() {
 		"lock-acquire":           {run: lockAcquire, write: true},
 		"lock-renew":             {run: lockRenew, write: true},
 		"lock-release":           {run: lockRelease, write: true},
+		"role-change-request":    {run: roleChangeRequest, write: true},
+		"role-change":            {run: roleChange, write: true},
 		"peer-leave-request":     {run: peerLeaveRequest, write: true},
 		"end-room":               {run: endRoom, write: true},
 		"analytics":              {run: ignored, early: true},

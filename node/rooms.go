@@ -65,6 +65,7 @@ func (n *Node) End(ctx context.Context, c *Caller, text string, shut bool) (sess
 	}
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
+	n.sweeper.expect(c.Room, 0) // to take its peers off the indexes
 	if shut {
 		return n.store.EndAndShut(ctx, c.Room, w, text, hearth.DefaultSettingTime)
 	}

@@ -32,6 +32,7 @@ var refusals = map[string]hearth.Error{
 	"no_summary":       {Reason: hearth.ReasonNotFound, Detail: "no such session, or its summary is not kept any more"},
 	"room_closed":      {Reason: hearth.ReasonRoomClosed, Detail: "the room takes no new peers for now; who is in it may come back"},
 	"past":             {Reason: hearth.ReasonBadParams, Detail: "until must lie ahead"},
+	"no_request":       {Reason: hearth.ReasonNotFound, Detail: "no such role change request stands; it is good for a minute, once, and a newer one replaces it"},
 	"no_lease":         {Reason: hearth.ReasonBadParams, Detail: "the peer has no lease: a socket keeps it alive"},
 }
 

@@ -68,7 +68,8 @@ func (k keyspace) rooms(p int) string { return k.inPartition(p, "rooms") }
 
 // due is a sorted set of all that ends by time in a partition: item and deadline. Items are peer/<room>/<peer> (a lease),
 // time/<room> (the earliest of the room's own deadlines), log/<room> (the oldest change of its log) and empty/<room> (a
-// session that lingers without peers) and room/<room> (what it keeps beyond its sessions); sums is the oldest summary of the partition's ended sessions.
+// session that lingers without peers) and room/<room> (what it keeps beyond its sessions), dead/<room>/<session_id> (who was in a
+// session that ended for all); sums is the oldest summary of the partition's ended sessions.
 func (k keyspace) due(p int) string { return k.inPartition(p, "due") }
 
 func (k keyspace) partitionOf(room string) int {
@@ -85,7 +86,7 @@ func (k keyspace) room(room string) []string {
 	key := func(kind string) string { return k.inPartition(p, kind+":"+room) }
 	return []string{
 		key("s"),        // hash: the session's state
-		key("c"),        // hash: peer → record: connection, user, role, groups, name …
+		key("c"),        // hash: peer → record: connection, user, role, groups, name …; when its session ends for all, it is renamed: see below
 		key("p"),        // hash: peer → data, where there is any
 		key("m"),        // hash: metadata key → entry
 		key("l"),        // list: the log
@@ -106,6 +107,10 @@ func (k keyspace) room(room string) []string {
 		k.ended(p),
 	}
 }
+
+// Scripts that are about a whole partition, or that end a session for all, make the names of further keys in its slot from
+// those that they are given: s:, c: and p: of a room, and dead:<session_id>, to which a room's c: is renamed when its session
+// ends for all, until the sweep has taken its peers off the indexes.
 
 // users is a sorted set of who is where in a partition: <user>\n<room>/<peer>, the user as a JSON string. It may have more
 // than there is: what it says is checked against the room.

@@ -74,7 +74,8 @@ type DueItem struct {
 	Room string
 	Peer string // of a lease
 
-	Partition int // of what belongs to no room
+	Session   string // that ended for all
+	Partition int    // of what belongs to no room
 }
 
 // DueKind says what it is that ends.
@@ -86,6 +87,7 @@ const (
 	DueTimes DueKind = "time"  // the earliest of a room's entries and locks
 	DueLog   DueKind = "log"   // the oldest change of a log
 	DueEmpty DueKind = "empty" // a session that lingers without peers
+	DueDead  DueKind = "dead"  // what names those who were in a session that ended for all
 	DueRoom  DueKind = "room"  // what a room keeps beyond its sessions
 	DueSums  DueKind = "sums"  // the oldest summary of a partition's ended sessions
 )
@@ -93,6 +95,9 @@ const (
 func parseDueItem(s string) DueItem {
 	kind, rest, _ := strings.Cut(s, "/")
 	room, peer, _ := strings.Cut(rest, "/")
+	if DueKind(kind) == DueDead {
+		return DueItem{Kind: DueDead, Room: room, Session: peer}
+	}
 	return DueItem{Kind: DueKind(kind), Room: room, Peer: peer}
 }
 
@@ -113,6 +118,8 @@ func (s *Store) Settle(ctx context.Context, item DueItem) error {
 		v, args = verbExpirePeer, []any{item.Room, hearth.NewNonce(), item.Peer}
 	case DueTimes:
 		v, args = verbExpire, []any{item.Room, hearth.NewNonce(), expireBatch}
+	case DueDead:
+		return s.bury(ctx, item.Room, item.Session)
 	case DueEmpty:
 		v, args = verbRoomEmpty, []any{item.Room, hearth.NewNonce()}
 	case DueRoom:

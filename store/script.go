@@ -55,6 +55,12 @@ const (
 	verbRoomPut     verb = "room_put"
 	verbRoomExpire  verb = "room_expire"
 	verbRoomEmpty   verb = "room_empty"
+	verbRoleSet     verb = "role_set"
+	verbRoleAsk     verb = "role_ask"
+	verbRoleAccept  verb = "role_accept"
+	verbUserPeers   verb = "user_peers"
+	verbDisconnect  verb = "disconnect"
+	verbBury        verb = "bury"
 	verbSumGet      verb = "sum_get"
 	verbSumList     verb = "sum_list"
 	verbSumsTrim    verb = "sums_trim"
@@ -66,6 +72,8 @@ var verbs = []verb{
 	verbLog, verbLogTrim, verbDue, verbExpire, verbLive,
 	verbLockAcquire, verbLockCancel, verbLockRenew, verbLockRelease, verbLocks,
 	verbSumGet, verbSumList, verbSumsTrim,
+	verbUserPeers, verbDisconnect, verbBury,
+	verbRoleSet, verbRoleAsk, verbRoleAccept,
 	verbRoomState, verbRoomPut, verbRoomExpire, verbRoomEmpty,
 }
 

@@ -1,13 +1,17 @@
 -- How a membership ends, and how a session ends with its last member. Needs _event, _peer, _time, _lock,
--- _meta, _sums and _room.
+-- _meta, _sums, _room and _dead.
 
 -- finish removes everything of the session in this one step, tells the nodes and keeps a summary. The deletions come first,
 -- so it succeeds when memory is full.
 local function finish(reason, by, text)
   local counts = redis.call('HMGET', S, 'pc', 'pk')
-  redis.call('UNLINK', S, C, P, M, L, OA, OB, K, Q, Z, W, X, V)
+  redis.call('UNLINK', S, P, M, L, OA, OB, K, Q, Z, W, X, V)
   redis.call('ZREM', ROOMS, ROOM)
   redis.call('ZREM', DUE, 'log/' .. ROOM, TIMES, EMPTY_ITEM)
+  if redis.call('EXISTS', C) == 1 then
+    redis.call('RENAME', C, dead_key(session))
+    redis.call('ZADD', DUE, num(now), 'dead/' .. ROOM .. '/' .. session)
+  end
   publish(compose('end', '-', '-', '*', reason .. ' ' .. by .. ' ' .. text,
     '"session_id":"' .. session .. '","reason":"' .. reason .. '"'))
   redis.call('HSET', SUMS, 'e/' .. epoch, session, session, ROOM .. ' ' .. epoch .. ' ' .. started .. ' ' .. num(now) .. ' '
@@ -45,6 +49,7 @@ local function depart(peer, r, reason, by, text)
   local data = redis.call('HGET', P, peer)
   local counts = redis.call('HMGET', S, 'hid', 'db')
   redis.call('HDEL', C, peer)
+  redis.call('ZREM', USERS, r.user .. '\n' .. ROOM .. '/' .. peer)
   if r.lease ~= '' then redis.call('ZREM', DUE, 'peer/' .. ROOM .. '/' .. peer) end
   local extra = reason .. ' ' .. by .. ' ' .. text
   local body = peer_body(peer, r, data) .. ',"reason":"' .. reason .. '"'
@@ -57,6 +62,7 @@ local function depart(peer, r, reason, by, text)
     return 1
   end
   if data then redis.call('HDEL', P, peer) end
+  redis.call('HDEL', V, 'a/' .. peer)
   if linger then redis.call('ZADD', DUE, num(now + linger), EMPTY_ITEM) end
   let_go(peer)
   emit('leave', peer, r.conn, audience, extra, body)

@@ -1,4 +1,4 @@
--- include: _keys _event _peer _time _lock _meta _sums _room _leave
+-- include: _keys _event _peer _time _lock _meta _sums _room _dead _leave
 -- expire_peer: the lease of a peer that joined over HTTP ran out. Whoever sweeps may call it, any number of times.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3 peer.

@@ -44,9 +44,11 @@ if r then
   r.conn, r.inc = CONN, ARGV[10]
 else
   if NAME == '' then NAME = '""' end
-  r = {conn = CONN, user = USER, role = ARGV[5], groups = ARGV[8], name = NAME, inc = ARGV[10], flags = FLAGS,
+  local role = redis.call('HGET', V, 'u/' .. USER) or ARGV[5] -- one that the user was given wins
+  r = {conn = CONN, user = USER, role = role, groups = ARGV[8], name = NAME, inc = ARGV[10], flags = FLAGS,
     lease = '', joined = num(now), seq = num(seq + 1)}
   if FLAGS == 'h' then hidden = hidden + 1 end
+  redis.call('ZADD', USERS, 0, USER .. '\n' .. ROOM .. '/' .. PEER)
 end
 local expires = ''
 if LEASE ~= '' then

@@ -199,7 +199,7 @@ func testEnd(f *fixture) {
 		_, err := f.s.End(f.ctx(), room, ann.Writer, "")
 		f.ok(err)
 		next := f.join(room, "ann")
-		f.equal("due", sortedFields(f.state(room)["due"]), []string{"log/" + room, "peer/" + room + "/ann"})
+		f.equal("due", sortedFields(f.state(room)["due"]), []string{"dead/" + room + "/" + ann.ID, "log/" + room, "peer/" + room + "/ann"})
 		w := f.watch(room)
 		f.settle(room)
 		w.tells()
@@ -266,6 +266,13 @@ func testFence(f *fixture) {
 		{"update peer", true, func(f *fixture, room string, w store.Writer) error {
 			_, err := f.s.UpdatePeer(f.ctx(), room, w, "ann", &name, &data)
 			return err
+		}},
+		{"set role", true, func(f *fixture, room string, w store.Writer) error {
+			_, err := f.s.SetRole(f.ctx(), room, w, "ann", "other")
+			return err
+		}},
+		{"ask role", true, func(f *fixture, room string, w store.Writer) error {
+			return f.s.AskRole(f.ctx(), room, w, "bob", "other")
 		}},
 		{"add to group", true, func(f *fixture, room string, w store.Writer) error {
 			_, err := f.s.AddToGroup(f.ctx(), room, w, "ann", "blue")

@@ -36,6 +36,12 @@ func remembered() map[string]func(f *fixture, room string, w store.Writer) (any,
 			name := "name " + next()
 			return f.s.UpdatePeer(f.ctx(), room, w, "bob", &name, nil)
 		},
+		"set role": func(f *fixture, room string, w store.Writer) (any, error) {
+			return f.s.SetRole(f.ctx(), room, w, "bob", "role"+next())
+		},
+		"ask role": func(f *fixture, room string, w store.Writer) (any, error) {
+			return nil, f.s.AskRole(f.ctx(), room, w, "bob", "role")
+		},
 		"add to group": func(f *fixture, room string, w store.Writer) (any, error) {
 			return f.s.AddToGroup(f.ctx(), room, w, "bob", "red")
 		},

@@ -100,7 +100,7 @@ func testOrder(f *fixture) {
 		f.ok(err)
 		f.equal("log", len(log.Events), 1)
 		s := f.state(room)
-		f.equal("all that is there", sortedKinds(s), []string{"c", "due", "l", "rooms", "s", "sums"})
+		f.equal("all that is there", sortedKinds(s), []string{"c", "due", "l", "rooms", "s", "sums", "users"})
 		f.equal("session", sortedFields(s["s"]), []string{"at", "db", "ep", "hid", "id", "lb", "n", "pc", "pk", "seq"})
 		w.tells("join ann to all but ann")
 	})
@@ -181,5 +181,5 @@ func testNumbers(f *fixture) {
 
 // isID reports whether a stored field begins with an identifier, in which any character can be.
 func isID(kind, field string) bool {
-	return kind == "c" || kind == "sums" || kind == "users" || kind == "s" && (field == "id" || field == "ep" || field == "n")
+	return kind == "c" || kind == "sums" || kind == "v" || kind == "users" || kind == "s" && (field == "id" || field == "ep" || field == "n")
 }

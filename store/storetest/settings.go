@@ -158,6 +158,7 @@ func testSettings(f *fixture) {
 		if !s.Shut || !near(s.ShutUntil, time.Minute) || s.Linger != time.Hour || s.Session != nil {
 			f.Errorf("%+v", s)
 		}
+		f.bury(room)
 		f.equal("due", f.state(room)["due"], map[string]string{"room/" + room: strconv.FormatInt(s.ShutUntil, 10)})
 		f.refused(room, hearth.ReasonRoomClosed, func() error { _, err := f.tryJoin(room, "ann"); return err })
 		f.refused(room, hearth.ReasonNoSession, func() error {

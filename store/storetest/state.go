@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/store"
 )
 
 // state is all that the server holds of a room: by the kind of key, its fields or members. The kind "due" has the room's
@@ -160,15 +161,27 @@ var sameData = cmp.FilterValues(
 	func(a, b json.RawMessage) bool { return len(a)+len(b) > 0 }, // else EquateEmpty is in charge
 	cmp.Comparer(func(a, b json.RawMessage) bool { return string(a) == string(b) }))
 
-// gone expects that the server holds nothing of the room but the summaries of its ended sessions.
+// gone expects that the server holds nothing of the room but the summaries of its ended sessions, once the sweep has been
+// there after one that ended for all.
 func (f *fixture) gone(room string) {
 	f.Helper()
+	f.bury(room)
 	left := f.state(room)
 	maps.DeleteFunc(left["sums"], func(_, sum string) bool { return sum != room })
 	if len(left["sums"]) == 0 {
 		delete(left, "sums")
 	}
 	f.equal("left of the room", left, state{})
+}
+
+// bury settles what is left of who was in the room's sessions that ended for all.
+func (f *fixture) bury(room string) {
+	f.Helper()
+	for item := range f.state(room)["due"] {
+		if session, ok := strings.CutPrefix(item, "dead/"+room+"/"); ok {
+			f.ok(f.s.Settle(f.ctx(), store.DueItem{Kind: store.DueDead, Room: room, Session: session}))
+		}
+	}
 }
 
 // refused expects that call is refused for that reason and has changed and told nothing.
@@ -245,3 +258,12 @@ func briefly(entries []hearth.Entry) []string {
 
 // z is a member of a sorted set that has no meaning.
 func z(member string) redis.Z { return redis.Z{Score: 1, Member: member} }
+
+func formatMillis(at int64) string { return strconv.FormatInt(at, 10) }
+
+func parseMillis(f *fixture, s string) int64 {
+	f.Helper()
+	at, err := strconv.ParseInt(s, 10, 64)
+	f.ok(err)
+	return at
+}

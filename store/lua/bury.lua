@@ -1,0 +1,18 @@
+-- include: _keys _peer _dead
+-- bury: forget where some of those were who were in a session that ended for all. Whoever sweeps may call it.
+-- KEYS: the room's.
+-- ARGV: 1 room, 2 session, 3 scan cursor, 4 about how many.
+-- Returns: {'ok', the next scan cursor, 1 if there are more}.
+local ROOM, dead = ARGV[1], dead_key(ARGV[2])
+local found = redis.call('HSCAN', dead, ARGV[3], 'COUNT', ARGV[4])
+for i = 1, #found[2], 2 do
+  local peer, r = found[2][i], unpack_record(found[2][i + 1])
+  local rec = redis.call('HGET', C, peer) -- it may be in the next session
+  local now = rec and unpack_record(rec)
+  if not now or now.user ~= r.user then redis.call('ZREM', USERS, r.user .. '\n' .. ROOM .. '/' .. peer) end
+  if r.lease ~= '' and (not now or now.lease == '') then redis.call('ZREM', DUE, 'peer/' .. ROOM .. '/' .. peer) end
+  redis.call('HDEL', dead, peer)
+end
+if redis.call('EXISTS', dead) == 1 then return {'ok', found[1], 1} end
+redis.call('ZREM', DUE, 'dead/' .. ROOM .. '/' .. ARGV[2])
+return {'ok', '0', 0}

@@ -1,0 +1,111 @@
+package store
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/hearthstore/hearth"
+)
+
+// UserPeer is one place where a user is.
+type UserPeer struct {
+	Room    string
+	Session string
+	Peer    hearth.Peer
+}
+
+// UserPeers returns where a user is, hidden or not, in all rooms or one ("" for all), sorted by room and peer_id. What
+// changes meanwhile may be in it or not.
+func (s *Store) UserPeers(ctx context.Context, user, room string) ([]UserPeer, error) {
+	first, last := 0, len(s.keys.tags)-1
+	if room != "" {
+		first = s.keys.partitionOf(room)
+		last = first
+	}
+	var keys [][]string
+	for p := first; p <= last; p++ {
+		keys = append(keys, []string{s.keys.users(p)})
+	}
+	replies, err := s.runEach(ctx, verbUserPeers, keys, hearth.QuoteString(user), room)
+	if err != nil {
+		return nil, readError(err)
+	}
+	out := []UserPeer{}
+	for _, r := range replies {
+		for ; len(r) >= 5; r = r[5:] {
+			p, err := peerOf(r.str(2), r.str(3), r.str(4))
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, UserPeer{Room: r.str(0), Session: r.str(1), Peer: p})
+		}
+	}
+	sortBy(out, func(u UserPeer) string { return u.Room + "/" + u.Peer.ID }) // '/' is in no name, and before all that is
+	return out, nil
+}
+
+// disconnectBatch is how many peers of a user are removed from a room by one script.
+const disconnectBatch = 200
+
+// Disconnect removes a user's peers from a room, who are told text, and returns how many they were. w is a server.
+// Errors: the fence's; no_session means that there was nobody.
+func (s *Store) Disconnect(ctx context.Context, room string, w Writer, user, text string) (removed int, err error) {
+	op := w.Op
+	for batch := 0; ; batch++ {
+		if batch > 0 && op != "" {
+			w.Op = op + "/" + strconv.Itoa(batch)
+		}
+		r, err := s.write(ctx, verbDisconnect, room, &w, hearth.QuoteString(user), hearth.QuoteString(text), disconnectBatch)
+		if batch > 0 && hearth.ReasonOf(err) == hearth.ReasonNoSession {
+			return removed, nil // it ended with the batch before
+		}
+		if err != nil {
+			return removed, err
+		}
+		removed += int(r.num(0))
+		if r.num(0) < disconnectBatch {
+			return removed, nil
+		}
+	}
+}
+
+// buryBatch is about how many peers of a session that ended for all are forgotten by one script.
+const buryBatch = 500
+
+// bury forgets where those were who were in a session that ended for all.
+func (s *Store) bury(ctx context.Context, room, session string) error {
+	for cursor := "0"; ; {
+		r, err := s.call(ctx, verbBury, s.keys.room(room), room, session, cursor, buryBatch)
+		if err != nil || r.num(1) == 0 {
+			return err
+		}
+		cursor = r.str(0)
+	}
+}
+
+// runEach runs a verb for each of several lists of keys, all of them in one round trip.
+func (s *Store) runEach(ctx context.Context, v verb, keys [][]string, args ...any) ([]reply, error) {
+	pipe := s.client.Pipeline()
+	cmds := make([]*redis.Cmd, len(keys))
+	for i, k := range keys {
+		cmds[i] = s.scripts[v].EvalSha(ctx, pipe, k, args...)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	out := make([]reply, len(keys))
+	for i, cmd := range cmds {
+		res, err := cmd.Slice()
+		switch {
+		case err == nil:
+			out[i] = res
+		case redis.HasErrorPrefix(err, "NOSCRIPT"): // the server was restarted: run gives it the script
+			if out[i], err = s.run(ctx, v, keys[i], args...); err != nil {
+				return nil, err
+			}
+		default:
+			return nil, failure(string(v), err)
+		}
+	}
+	return out, nil
+}
