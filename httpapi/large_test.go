@@ -40,9 +40,9 @@ func TestLargeRoom(t *testing.T) {
 			return out
 		}
 		// counted waits until k is told of a count.
-		counted := func(k *client, n int) {
+		counted := func(k *client, n int) string {
 			t.Helper()
-			k.take("session-info "+strconv.Itoa(n), func(m string) bool {
+			return k.take("session-info "+strconv.Itoa(n), func(m string) bool {
 				if method(m) != "session-info" {
 					return false
 				}
@@ -52,9 +52,11 @@ func TestLargeRoom(t *testing.T) {
 			})
 		}
 		dan := c.join(1, "r", "dan", "guest", nil)
+		var lines []string
 		for _, k := range []*client{ann, bob, cat, dan} {
-			counted(k, 4)
+			lines = append(lines, k.name+" "+counted(k, 4))
 		}
+		golden(t, "large", lines)
 		if got := heard(ann, bob, cat, dan); got != "ann:, bob: on-peer-join, cat:, dan:, " {
 			t.Errorf("of a join they heard %s", got)
 		}

@@ -329,6 +329,51 @@ func TestJoinAsksForItsPermissions(t *testing.T) {
 	}
 }
 
+// A member whose role may not read any more is told of itself alone, until it may again.
+func TestWhoMayNotReadIsToldOfItselfAlone(t *testing.T) {
+	c := newCluster(t, setup{roles: rolesOfAll(t)})
+	all := roleOf(everything)
+	ann := c.join(0, "r", "ann", all, nil)
+	bob := c.join(1, "r", "bob", all, object{"listen": []string{"*"}})
+	last := 0
+	told := func(want string) {
+		t.Helper()
+		last++
+		name := strconv.Itoa(last)
+		ann.ok("set-metadata", object{"key": "k", "data": name})
+		ann.ok("broadcast", object{"info": object{"message": 1}, "peer_id": "bob"})
+		ann.ok("peer-update", object{"name": name})
+		c.do("PATCH", "/v1/rooms/r/peers/bob", c.server(), `{"data":"`+name+`"}`).is(200)
+		got := ""
+		for {
+			m := bob.first()
+			if method(m) == "on-peer-update" && at(t, m, "params.info.data") == name {
+				break
+			}
+			got += method(m) + " "
+		}
+		if got != want {
+			t.Errorf("bob heard %q, not %q", got, want)
+		}
+	}
+	told("on-metadata-change on-broadcast on-peer-update ")
+	c.setRole("r", "bob", roleOf(without(auth.Read)))
+	bob.hears("on-peer-update", "role", roleOf(without(auth.Read)))
+	told("")
+	// A takeover is met by the role that the store has, whatever the token's.
+	k := c.connect(0, "r", "bob", all)
+	has(t, "takeover", k.ok("join", object{"listen": []string{"*"}}), "resumed", "true")
+	k.hears("peer-list", "peers.#", "1", "peers.bob.role", roleOf(without(auth.Read)))
+	bob.closed(4409)
+	bob = k
+	told("")
+	c.setRole("r", "bob", all)
+	bob.hears("on-peer-update", "role", all)
+	told("on-metadata-change on-broadcast on-peer-update ")
+	ann.ok("peer-leave-request", object{"requested_for": "bob"})
+	bob.hears("on-peer-leave-request")
+}
+
 // A role may be limited to some keys, on every way to write.
 func TestWritesAreLimitedToKeys(t *testing.T) {
 	c := newCluster(t, setup{nodes: 1, roles: rolesOfAll(t)})

@@ -108,7 +108,7 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 		return nil, err
 	}
 	m.Welcome = j
-	m.role = j.Own.Role
+	m.setRole(j.Own.Role)
 	n.members.Add(1)
 	n.log.Debug("joined", "room", m.room, "session", j.ID, "peer", j.Own.ID, "taken_over", j.TakenOver)
 	return m, nil

@@ -67,6 +67,7 @@ type Member struct {
 	ending func()
 	waits  []*Wait // for locks
 
+	blind    bool // its role may not read: it is told of itself alone
 	allPeers bool // in a large room it is told of each peer
 	counted  bool // it is to be told how many there are; guarded by the node's crowds
 }
@@ -80,6 +81,9 @@ func (m *Member) Conn() hearth.ConnID { return m.conn }
 // Begin sends the snapshot and lets the changes after it follow. The transport has sent the reply to the join before.
 func (m *Member) Begin() {
 	j := &m.Welcome
+	if m.blind { // a takeover, by a token whose role may: the store's may not
+		j.Peers, j.Entries, m.listens = []hearth.Peer{j.Own}, nil, false
+	}
 	m.sink.Snapshot(m.node.encode("peer-list", func(dst []byte) []byte { return appendPeerList(dst, j) }))
 	if m.listens {
 		m.SendEntries(j.Seq, j.Entries)
@@ -263,6 +267,9 @@ func (m *Member) Deliver(msg *pubsub.Message) {
 		m.finish(c, CloseEnded, "room ended")
 		return
 	}
+	if m.blind && c.Peer != m.conn.Peer && c.Kind != hearth.KindAsk {
+		return
+	}
 	if c.PeerCount > 0 {
 		m.node.crowds.changed(m, c.Seq, c.PeerCount)
 	}
@@ -295,7 +302,7 @@ func (m *Member) Deliver(msg *pubsub.Message) {
 func (m *Member) aboutMe(c *change) bool {
 	switch c.Kind {
 	case hearth.KindJoin, hearth.KindUpdate:
-		m.role = c.Role
+		m.setRole(c.Role)
 	case hearth.KindLock:
 		m.given(c)
 	case hearth.KindConn:
@@ -315,6 +322,12 @@ func (m *Member) aboutMe(c *change) bool {
 		return true
 	}
 	return false
+}
+
+// setRole takes note of the member's role. m.mu is held.
+func (m *Member) setRole(role string) {
+	m.role = role
+	m.blind = m.node.roles.Allow(m.principal, m.room, role, auth.Read) != nil
 }
 
 // finish closes the socket of a membership that c has ended in the store, telling it why. m.mu is held.
