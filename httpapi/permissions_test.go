@@ -59,6 +59,7 @@ var rpcNeeds = []rpcNeed{
 	{"group-remove", object{"name": "g", "peer_id": "bob"}, perms{auth.UpdateOthers}},
 	{"peer-leave-request", object{"requested_for": "bob"}, perms{auth.RemoveOthers}},
 	{"end-room", nil, perms{auth.EndRoom}},
+	{"end-room", object{"lock": true}, perms{auth.EndRoom}},
 	{"lock-acquire", object{"name": "l", "ttl_ms": 5000}, perms{auth.Lock}},
 	{"lock-acquire", object{"name": "l", "ttl_ms": 5000, "keys": []string{"k*"}}, perms{auth.Lock, auth.Write}},
 	{"lock-renew", object{"name": "l", "token": 1}, perms{auth.Lock}},
@@ -88,6 +89,8 @@ var httpNeeds = []struct {
 	{"GET /v1/sessions", "", "", byServer, perms{auth.Read}},
 	{"GET /v1/sessions/:session", "", "", byToken | byServer, perms{auth.Read}},
 	{"GET /v1/rooms/:room", "", "", byToken | byServer, perms{auth.Read}},
+	{"PUT /v1/rooms/:room", "", `{"enabled":true}`, byStore | byServer, perms{auth.EndRoom}},
+	{"POST /v1/rooms/:room/end", "", `{"lock":true}`, byStore | byServer, perms{auth.EndRoom}},
 	{"POST /v1/rooms/:room/end", "", "", byStore | byServer, perms{auth.EndRoom}},
 	{"GET /v1/rooms/:room/peers", "", "", byToken | byServer, perms{auth.Read}},
 	{"GET /v1/rooms/:room/peers/:peer", "/peers/bob", "", byToken | byServer, perms{auth.Read}},
@@ -182,11 +185,11 @@ func rolesOfAll(t *testing.T) *auth.Roles {
 	for _, n := range httpNeeds {
 		lists[roleOf(n.needs)] = n.needs
 	}
-	text := "roles:\n  student: {permissions: [read, write: [hand, notes/*]]}\n"
+	text := []byte("roles:\n  student: {permissions: [read, write: [hand, notes/*]]}\n")
 	for name, list := range lists {
-		text += "  " + name + ": {permissions: [" + names(list, ", ") + "]}\n"
+		text = append(text, "  "+name+": {permissions: ["+names(list, ", ")+"]}\n"...)
 	}
-	roles, err := auth.LoadRoles([]byte(text))
+	roles, err := auth.LoadRoles(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -344,19 +347,19 @@ func TestWhoMayNotReadIsToldOfItselfAlone(t *testing.T) {
 		ann.ok("broadcast", object{"info": object{"message": 1}, "peer_id": "bob"})
 		ann.ok("peer-update", object{"name": name})
 		c.do("PATCH", "/v1/rooms/r/peers/bob", c.server(), `{"data":"`+name+`"}`).is(200)
-		got := ""
+		var heard []string
 		for {
 			m := bob.first()
 			if method(m) == "on-peer-update" && at(t, m, "params.info.data") == name {
 				break
 			}
-			got += method(m) + " "
+			heard = append(heard, method(m))
 		}
-		if got != want {
+		if got := strings.Join(heard, " "); got != want {
 			t.Errorf("bob heard %q, not %q", got, want)
 		}
 	}
-	told("on-metadata-change on-broadcast on-peer-update ")
+	told("on-metadata-change on-broadcast on-peer-update")
 	c.setRole("r", "bob", roleOf(without(auth.Read)))
 	bob.hears("on-peer-update", "role", roleOf(without(auth.Read)))
 	told("")
@@ -369,7 +372,7 @@ func TestWhoMayNotReadIsToldOfItselfAlone(t *testing.T) {
 	told("")
 	c.setRole("r", "bob", all)
 	bob.hears("on-peer-update", "role", all)
-	told("on-metadata-change on-broadcast on-peer-update ")
+	told("on-metadata-change on-broadcast on-peer-update")
 	ann.ok("peer-leave-request", object{"requested_for": "bob"})
 	bob.hears("on-peer-leave-request")
 }
