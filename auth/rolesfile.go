@@ -50,7 +50,7 @@ func LoadRoles(text []byte) (*Roles, error) {
 		return nil, errors.New("roles: one document is enough: what follows --- would be ignored")
 	}
 	if len(file.Roles) == 0 && file.Default == nil {
-		return nil, errors.New("roles: none are named: begin with the line roles:")
+		return nil, errors.New("the file names no roles; they stand under the key roles")
 	}
 	r := &Roles{named: make(map[string]Role, len(file.Roles))}
 	for _, name := range slices.Sorted(maps.Keys(file.Roles)) {

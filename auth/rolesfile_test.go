@@ -142,9 +142,9 @@ roles:
 
 func TestLoadRolesRefuses(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
-		{"", "none are named"},
-		{"# nothing\n", "none are named"},
-		{"roles: {}", "none are named"},
+		{"", "names no roles"},
+		{"# nothing\n", "names no roles"},
+		{"roles: {}", "names no roles"},
 		{"roles:\n\ta: 1", "line 2: "},
 		{"roles: [a]", "line 1: sequence was used"},
 		{"x", "line 1: string was used"},

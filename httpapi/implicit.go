@@ -54,8 +54,9 @@ func (i *implicit) joined(m *node.Member) {
 		dst = append(append(append(dst, `{"room_id":"`...), j.Room...), `","name":"`...)
 		dst = append(append(dst, j.Room...), `","description":"","max_size":`...)
 		dst = strconv.AppendInt(dst, int64(i.c.srv.node.Limits().MaxPeers), 10)
-		// A client takes its list of peers for complete, unless it is told this.
-		dst = strconv.AppendBool(append(dst, `,"large_room_optimization":`...), len(j.Peers) < j.PeerCount)
+		// A client takes its list of peers for complete, and to stay so, unless it is told this.
+		partial := len(j.Peers) < j.PeerCount || j.PeerCount > i.c.srv.node.Limits().LargeRoom
+		dst = strconv.AppendBool(append(dst, `,"large_room_optimization":`...), partial)
 		return append(dst, '}')
 	}))
 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/hearthstore/hearth"
@@ -23,26 +24,25 @@ func TestLargeRoom(t *testing.T) {
 		// heard returns what each heard until now beside counts, which come when they come.
 		heard := func(clients ...*client) string {
 			mark := c.mark("r")
-			out := ""
+			var out []string
 			for _, k := range clients {
-				out += k.name + ":"
+				out = append(out, k.name+":")
 				for {
 					m := k.first()
 					if method(m) == "on-broadcast" && at(t, m, "params.info.type") == mark {
 						break
 					}
 					if method(m) != "session-info" {
-						out += " " + method(m)
+						out = append(out, method(m))
 					}
 				}
-				out += ", "
 			}
-			return out
+			return strings.Join(out, " ")
 		}
 		// counted waits until k is told of a count.
-		counted := func(k *client, n int) {
+		counted := func(k *client, n int) string {
 			t.Helper()
-			k.take("session-info "+strconv.Itoa(n), func(m string) bool {
+			return k.take("session-info "+strconv.Itoa(n), func(m string) bool {
 				if method(m) != "session-info" {
 					return false
 				}
@@ -52,10 +52,12 @@ func TestLargeRoom(t *testing.T) {
 			})
 		}
 		dan := c.join(1, "r", "dan", "guest", nil)
+		var lines []string
 		for _, k := range []*client{ann, bob, cat, dan} {
-			counted(k, 4)
+			lines = append(lines, k.name+" "+counted(k, 4))
 		}
-		if got := heard(ann, bob, cat, dan); got != "ann:, bob: on-peer-join, cat:, dan:, " {
+		golden(t, "large", lines)
+		if got := heard(ann, bob, cat, dan); got != "ann: bob: on-peer-join cat: dan:" {
 			t.Errorf("of a join they heard %s", got)
 		}
 
@@ -70,7 +72,7 @@ func TestLargeRoom(t *testing.T) {
 		for _, k := range []*client{ann, bob, cat} {
 			counted(k, 3)
 		}
-		if got := heard(ann, bob, cat); got != "ann:, bob:, cat:, " {
+		if got := heard(ann, bob, cat); got != "ann: bob: cat:" {
 			t.Errorf("they heard as well %s", got)
 		}
 
@@ -90,7 +92,7 @@ func TestLargeRoom(t *testing.T) {
 		}
 		counted(ann, 4)
 		counted(bob, 4)
-		if got := heard(ann, bob); got != "ann: on-peer-join, bob: on-peer-join, " {
+		if got := heard(ann, bob); got != "ann: on-peer-join bob: on-peer-join" {
 			t.Errorf("of p1, and not of p2, they heard %s", got)
 		}
 	})

@@ -63,6 +63,7 @@ var rpcNeeds = []rpcNeed{
 	{"role-change", object{"role": "other", "token": "none"}, nil},
 	{"peer-leave-request", object{"requested_for": "bob"}, perms{auth.RemoveOthers}},
 	{"end-room", nil, perms{auth.EndRoom}},
+	{"end-room", object{"lock": true}, perms{auth.EndRoom}},
 	{"lock-acquire", object{"name": "l", "ttl_ms": 5000}, perms{auth.Lock}},
 	{"lock-acquire", object{"name": "l", "ttl_ms": 5000, "keys": []string{"k*"}}, perms{auth.Lock, auth.Write}},
 	{"lock-renew", object{"name": "l", "token": 1}, perms{auth.Lock}},
@@ -191,11 +192,11 @@ func rolesOfAll(t *testing.T) *auth.Roles {
 	for _, n := range httpNeeds {
 		lists[roleOf(n.needs)] = n.needs
 	}
-	text := "roles:\n  student: {permissions: [read, write: [hand, notes/*]]}\n"
+	text := []byte("roles:\n  student: {permissions: [read, write: [hand, notes/*]]}\n")
 	for name, list := range lists {
-		text += "  " + name + ": {permissions: [" + names(list, ", ") + "]}\n"
+		text = append(text, "  "+name+": {permissions: ["+names(list, ", ")+"]}\n"...)
 	}
-	roles, err := auth.LoadRoles([]byte(text))
+	roles, err := auth.LoadRoles(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,6 +337,51 @@ func TestJoinAsksForItsPermissions(t *testing.T) {
 			k.fails(name, nil, 409, "not_member")
 		}
 	}
+}
+
+// A member whose role may not read any more is told of itself alone, until it may again.
+func TestWhoMayNotReadIsToldOfItselfAlone(t *testing.T) {
+	c := newCluster(t, setup{roles: rolesOfAll(t)})
+	all := roleOf(everything)
+	ann := c.join(0, "r", "ann", all, nil)
+	bob := c.join(1, "r", "bob", all, object{"listen": []string{"*"}})
+	last := 0
+	told := func(want string) {
+		t.Helper()
+		last++
+		name := strconv.Itoa(last)
+		ann.ok("set-metadata", object{"key": "k", "data": name})
+		ann.ok("broadcast", object{"info": object{"message": 1}, "peer_id": "bob"})
+		ann.ok("peer-update", object{"name": name})
+		c.do("PATCH", "/v1/rooms/r/peers/bob", c.server(), `{"data":"`+name+`"}`).is(200)
+		var heard []string
+		for {
+			m := bob.first()
+			if method(m) == "on-peer-update" && at(t, m, "params.info.data") == name {
+				break
+			}
+			heard = append(heard, method(m))
+		}
+		if got := strings.Join(heard, " "); got != want {
+			t.Errorf("bob heard %q, not %q", got, want)
+		}
+	}
+	told("on-metadata-change on-broadcast on-peer-update")
+	c.setRole("r", "bob", roleOf(without(auth.Read)))
+	bob.hears("on-peer-update", "role", roleOf(without(auth.Read)))
+	told("")
+	// A takeover is met by the role that the store has, whatever the token's.
+	k := c.connect(0, "r", "bob", all)
+	has(t, "takeover", k.ok("join", object{"listen": []string{"*"}}), "resumed", "true")
+	k.hears("peer-list", "peers.#", "1", "peers.bob.role", roleOf(without(auth.Read)))
+	bob.closed(4409)
+	bob = k
+	told("")
+	c.setRole("r", "bob", all)
+	bob.hears("on-peer-update", "role", all)
+	told("on-metadata-change on-broadcast on-peer-update")
+	ann.ok("peer-leave-request", object{"requested_for": "bob"})
+	bob.hears("on-peer-leave-request")
 }
 
 // A role may be limited to some keys, on every way to write.

@@ -91,7 +91,7 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
 	m := &Member{node: n, principal: p, sink: sink, meet: q.Meet}
-	m.view = view{peer: r.Peer.ID, user: hearth.QuoteString(p.User), keys: q.Listen}
+	m.view = view{peer: r.Peer.ID, user: hearth.QuoteString(p.User), keys: q.Listen, may: n.mayRead(p, q.Room)}
 	m.conn = hearth.ConnID{Secret: r.Conn, Peer: r.Peer.ID}
 	m.room, m.listens = q.Room, len(q.Listen) > 0
 	if m.sub, err = n.hub.Subscribe(ctx, q.Room, m); err != nil {
@@ -109,7 +109,7 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 		return nil, err
 	}
 	m.Welcome = j
-	m.view.role = j.Own.Role
+	m.view.setRole(j.Own.Role)
 	n.members.Add(1)
 	n.log.Debug("joined", "room", m.room, "session", j.ID, "peer", j.Own.ID, "taken_over", j.TakenOver)
 	return m, nil

@@ -77,6 +77,9 @@ func (m *Member) Conn() hearth.ConnID { return m.conn }
 // Begin sends the snapshot and lets the changes after it follow. The transport has sent the reply to the join before.
 func (m *Member) Begin() {
 	j := &m.Welcome
+	if m.view.blind { // a takeover, by a token whose role may: the store's may not
+		j.Peers, j.Entries, m.listens = []hearth.Peer{j.Own}, nil, false
+	}
 	m.sink.Snapshot(m.node.encode("peer-list", func(dst []byte) []byte { return appendPeerList(dst, &j.Session, j.Peers, j.PeerCount) }))
 	if m.listens {
 		m.SendEntries(j.Seq, j.Entries)
@@ -265,7 +268,7 @@ func (m *Member) Deliver(msg *pubsub.Message) {
 		m.finish(c, CloseEnded, "room ended")
 		return
 	}
-	if c.PeerCount > 0 {
+	if c.PeerCount > 0 && !m.view.blind {
 		m.node.crowds.changed(m, c.Seq, c.PeerCount)
 	}
 	switch m.view.sees(c) {

@@ -28,7 +28,7 @@ func (n *Node) reader(ctx context.Context, c *Caller, keys hearth.Patterns) (rea
 	if id == "" {
 		id = p.Peer
 	}
-	r := reader{view: readerView(p, id, keys), id: id}
+	r := reader{view: n.readerView(p, c.Room, id, keys), id: id}
 	if !p.Management {
 		if id == "" {
 			_, peers, err := n.store.Peers(ctx, c.Room, "")

@@ -14,6 +14,9 @@ type view struct {
 	role     string // at the seq that it was shown last
 	keys     hearth.Patterns
 	allPeers bool // in a large room it is told of each peer
+	// may reports whether a role may read; nil: any. blind: the reader's may not (any more), so it is told of itself alone.
+	may   func(role string) bool
+	blind bool
 
 	// Of a reader that is no member by its socket:
 	named string // peer_id that it is, once that is its user's; "" for whichever of its user's joins
@@ -21,21 +24,34 @@ type view struct {
 	roams bool   // its membership comes and goes under its eyes
 }
 
+// mayRead returns a view's may.
+func (n *Node) mayRead(p *auth.Principal, room string) func(role string) bool {
+	return func(role string) bool { return n.roles.Allow(p, room, role, auth.Read) == nil }
+}
+
+// setRole takes note of the role that the reader has from here on.
+func (v *view) setRole(role string) {
+	v.role = role
+	v.blind = v.may != nil && !v.may(role)
+}
+
 // readerView is the view of who reads by a token alone.
-func readerView(p *auth.Principal, named string, keys hearth.Patterns) view {
+func (n *Node) readerView(p *auth.Principal, room, named string, keys hearth.Patterns) view {
 	return view{
-		all: p.Management, user: hearth.QuoteString(p.User), role: p.Role, keys: keys,
+		may: n.mayRead(p, room), all: p.Management, user: hearth.QuoteString(p.User), role: p.Role, keys: keys,
 		named: named, base: p.Role, roams: !p.Management,
 	}
 }
 
 // adopt makes a membership, which the store has, the reader's; nil or another user's is none.
 func (v *view) adopt(p *hearth.Peer) (member bool) {
-	v.peer, v.role = "", v.base
+	v.peer = ""
+	v.setRole(v.base)
 	if v.all || p == nil || hearth.QuoteString(p.User) != v.user {
 		return false
 	}
-	v.peer, v.role = p.ID, p.Role
+	v.peer = p.ID
+	v.setRole(p.Role)
 	return true
 }
 
@@ -47,7 +63,8 @@ func (v *view) note(c *change) {
 	case c.Kind == hearth.KindLeave && v.roams && c.Peer == v.peer:
 		v.adopt(nil)
 	case v.places(c):
-		v.peer, v.role = c.Peer, c.Role
+		v.peer = c.Peer
+		v.setRole(c.Role)
 	}
 }
 
@@ -77,6 +94,9 @@ const (
 // sees decides what the reader is shown of a change.
 func (v *view) sees(c *change) sight {
 	if c.method == "" || !v.all && !c.Audience.Includes(v.peer, v.user, v.role, v.allPeers) {
+		return nothing
+	}
+	if v.blind && c.Peer != v.peer && c.Kind != hearth.KindAsk && c.Kind != hearth.KindEnd {
 		return nothing
 	}
 	if c.Kind != hearth.KindMeta {

@@ -47,7 +47,7 @@ end
 -- depart ends one membership; it returns 1 if the session ended with it, else 0.
 local function depart(peer, r, reason, by, text)
   local data = redis.call('HGET', P, peer)
-  local counts = redis.call('HMGET', S, 'hid', 'db')
+  local databytes = tonumber(redis.call('HGET', S, 'db') or 0)
   redis.call('HDEL', C, peer)
   redis.call('ZREM', USERS, r.user .. '\n' .. ROOM .. '/' .. peer)
   if r.lease ~= '' then redis.call('ZREM', DUE, 'peer/' .. ROOM .. '/' .. peer) end
@@ -66,8 +66,7 @@ local function depart(peer, r, reason, by, text)
   if linger then redis.call('ZADD', DUE, num(now + linger), EMPTY_ITEM) end
   let_go(peer)
   emit('leave', peer, r.conn, audience, extra, body)
-  local hidden = tonumber(counts[1] or 0)
-  if audience == '0' then hidden = hidden - 1 end
-  commit('hid', num(hidden), 'db', num(tonumber(counts[2] or 0) - (data and #data or 0)))
+  if audience == '0' then unseen = unseen - 1 end
+  commit('hid', num(unseen), 'db', num(databytes - (data and #data or 0)))
   return 0
 end
