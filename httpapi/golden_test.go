@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/hearthstore/hearth"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -187,6 +189,21 @@ func TestGoldenLocks(t *testing.T) {
 		ann.newest("on-peer-leave")
 		golden(t, "locks", slices.Concat(s.results, heard(ann), told))
 	})
+}
+
+// What is told in a large room.
+func TestGoldenListenPeers(t *testing.T) {
+	c := newCluster(t, setup{limits: hearth.Limits{LargeRoom: 1}})
+	var s script
+	ann := c.join(0, "r", "ann", "host", nil)
+	s.call(ann, "listen-peers", object{})
+	s.call(ann, "listen-peers", object{"all": true})
+	bob := c.join(1, "r", "bob", "guest", nil)
+	ann.newest("session-info") // after the join, which it is told of first
+	bob.newest("session-info")
+	s.call(bob, "leave", nil)
+	ann.newest("on-peer-leave")
+	golden(t, "listen-peers", slices.Concat(s.results, heard(ann, bob)))
 }
 
 // What a 100ms client is told unasked.
