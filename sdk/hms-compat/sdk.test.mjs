@@ -230,9 +230,9 @@ test('roles are changed, by force and by request', async () => {
   assert.ok(cat.get(hms.selectPermissions).removeOthers);
   await refused(cat.actions.acceptChangeRole(request), 404);
   await ann.actions.changeRoleOfPeer(bob.id, 'an-unheard-of-role');
-  const asked = await bob.until('request', () => bob.get(hms.selectRoleChangeRequest));
-  assert.equal(asked.role.name, 'an-unheard-of-role');
-  await bob.actions.rejectChangeRole(asked);
+  const asked = await bob.until('request', () => bob.get(state => state.roleChangeRequests[0]));
+  assert.equal(asked.roleName, 'an-unheard-of-role');
+  bob.actions.rejectChangeRole(asked);
   await cat.actions.sendGroupMessage('to speakers', ['speaker']);
   await bob.told('NEW_MESSAGE', m => m.message === 'to speakers');
   await cat.actions.removePeer(bob.id, 'done');
@@ -270,6 +270,17 @@ test('the room is ended', async () => {
   assert.notEqual(dan.get(hms.selectRoom).sessionId, sessionId);
   await dan.actions.sessionStore.observe('k');
   await dan.until('absent key', () => dan.value('k') === null);
+});
+
+test('the room is ended and shut', async () => {
+  const [ann] = await joined('shut', [one, 'Ann', 'host']);
+  await ann.actions.endRoom(true, 'closing time');
+  await ann.until('end', () => !ann.get(hms.selectIsConnectedToRoom));
+  const bob = new Client(two, 'shut', 'Bob', 'guest');
+  await refused(bob.join(), 410);
+  assert.ok((await bob.told('ERROR')).isTerminal);
+  await request('PUT', '/rooms/shut', { enabled: true });
+  await new Client(two, 'shut', 'Bob', 'guest').join();
 });
 
 test('what Hearth does not have is refused at once', async () => {
