@@ -19,8 +19,9 @@ type JoinParams struct {
 	Groups []string
 	Hidden bool
 	Listen hearth.Patterns
-	// Meet, if not nil, is told the role of each peer that joins or is updated, before the sink is sent the notification of
-	// it; own tells the member itself. It must not block: delivery waits for it.
+	// Meet, if not nil, is told the role of each peer that joins or is updated, and what role the member is asked to take,
+	// before the sink is sent the notification of it; own tells that the role is the member's. It must not block: delivery
+	// waits for it.
 	Meet func(own bool, role string)
 }
 

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"strconv"
 	"sync"
 
@@ -273,12 +274,25 @@ func (m *Member) Deliver(msg *pubsub.Message) {
 	}
 	switch m.view.sees(c) {
 	case whole:
-		if m.meet != nil && (c.Kind == hearth.KindJoin || c.Kind == hearth.KindUpdate) {
-			m.meet(c.Peer == m.conn.Peer, c.Role)
+		if m.meet != nil {
+			m.introduce(c)
 		}
 		m.sink.Send(c.frame())
 	case some:
 		m.sink.Send(m.node.encode(c.method, func(dst []byte) []byte { return c.AppendParams(dst, m.view.keys.Match) }))
+	}
+}
+
+// introduce tells of the role that a change is about. m.mu is held.
+func (m *Member) introduce(c *change) {
+	switch c.Kind {
+	case hearth.KindJoin, hearth.KindUpdate:
+		m.meet(c.Peer == m.conn.Peer, c.Role)
+	case hearth.KindAsk:
+		var asked struct{ Role string }
+		if json.Unmarshal([]byte("{"+c.Body+"}"), &asked) == nil {
+			m.meet(false, asked.Role)
+		}
 	}
 }
 

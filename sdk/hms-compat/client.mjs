@@ -73,6 +73,15 @@ export class Client {
     });
   }
 
+  /** Gives up on what the SDK itself may wait for without end. */
+  async inTime(what, promise) {
+    let timer;
+    const late = new Promise((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`${this.config.userName}: no ${what} in ${patience} ms`)), patience);
+    });
+    return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+  }
+
   /** Waits for a notification of a type that matches, and takes it off the list. */
   async told(type, match = () => true) {
     const found = await this.until(`notification ${type}`, () => this.notifications.find(n => n.type === type && match(n.data)));
@@ -83,7 +92,7 @@ export class Client {
   sees = (...names) => this.until(`peers ${names}`, () => this.names().join() === names.sort().join());
 
   async join(config) {
-    await this.actions.join({ ...this.config, ...config });
+    await this.inTime('join', this.actions.join({ ...this.config, ...config }));
     await this.until('peer-list', () => this.get(hms.selectRoom).sessionId);
     return this;
   }

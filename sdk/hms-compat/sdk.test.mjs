@@ -1,11 +1,13 @@
 // The published SDK of 100ms against Hearth: what its users can do with it here. Two nodes on one Redis, so that what one
 // client does reaches the others by way of the store.
 import assert from 'node:assert/strict';
-import { after, afterEach, before, test } from 'node:test';
+import { after, afterEach, before, test as anyTest } from 'node:test';
 
 import { allow, closePage, elsewhere, origin, thrown } from './browser.mjs';
 import { Client, hms, joined, leaveAll, refused } from './client.mjs';
 import { peerToken, serverToken, startServers } from './server.mjs';
+
+const test = (name, run) => anyTest(name, { timeout: 60_000 }, run);
 
 let servers, one, two;
 
@@ -81,7 +83,7 @@ test('join, see each other, leave', async () => {
 test('preview, look at the room, then join', async () => {
   const [ann] = await joined('preview', [one, 'Ann', 'stage']);
   const bob = new Client(two, 'preview', 'Bob', 'guest');
-  await bob.actions.preview(bob.config);
+  await bob.inTime('preview', bob.actions.preview(bob.config));
   assert.equal(bob.get(hms.selectRoomState), 'Preview');
   assert.equal(bob.get(hms.selectLocalPeer).roleName, 'guest');
   const peers = await bob.actions.getPeerListIterator().next();
@@ -211,6 +213,32 @@ test('iterate and find peers', async () => {
   assert.deepEqual([rest.peers.map(p => p.id), rest.eof], [['p11'], true]);
 });
 
+test('roles are changed, by force and by request', async () => {
+  const [ann, bob, cat] = await joined('roles', [one, 'Ann', 'host'], [two, 'Bob', 'guest'], [one, 'Cat', 'guest']);
+  await refused(bob.actions.changeRoleOfPeer(cat.id, 'host', true), 403);
+  await ann.actions.changeRoleOfPeer(bob.id, 'speaker', true);
+  await Promise.all([ann, bob, cat].map(c => c.until('role of Bob', () => c.peer(bob.id).roleName === 'speaker')));
+  assert.equal(bob.get(hms.selectLocalPeerRoleName), 'speaker');
+  assert.ok(cat.get(hms.selectAvailableRoleNames).includes('speaker'));
+  // By request, to a role that none has had yet; and what it permits is there at once.
+  await ann.actions.changeRoleOfPeer(cat.id, 'admin');
+  const request = await cat.until('request', () => cat.get(hms.selectRoleChangeRequest));
+  assert.deepEqual([request.requestedBy.name, request.role.name], ['Ann', 'admin']);
+  assert.equal(cat.get(hms.selectLocalPeerRoleName), 'guest');
+  await cat.actions.acceptChangeRole(request);
+  await Promise.all([ann, bob, cat].map(c => c.until('role of Cat', () => c.peer(cat.id).roleName === 'admin')));
+  assert.ok(cat.get(hms.selectPermissions).removeOthers);
+  await refused(cat.actions.acceptChangeRole(request), 404);
+  await ann.actions.changeRoleOfPeer(bob.id, 'an-unheard-of-role');
+  const asked = await bob.until('request', () => bob.get(state => state.roleChangeRequests[0]));
+  assert.equal(asked.roleName, 'an-unheard-of-role');
+  bob.actions.rejectChangeRole(asked);
+  await cat.actions.sendGroupMessage('to speakers', ['speaker']);
+  await bob.told('NEW_MESSAGE', m => m.message === 'to speakers');
+  await cat.actions.removePeer(bob.id, 'done');
+  await bob.told('REMOVED_FROM_ROOM');
+});
+
 test('a peer is removed', async () => {
   const [ann, bob, cat] = await joined('remove', [one, 'Ann', 'host'], [two, 'Bob', 'guest'], [two, 'Cat', 'guest']);
   await refused(bob.actions.removePeer(ann.id, 'no'), 403);
@@ -242,6 +270,17 @@ test('the room is ended', async () => {
   assert.notEqual(dan.get(hms.selectRoom).sessionId, sessionId);
   await dan.actions.sessionStore.observe('k');
   await dan.until('absent key', () => dan.value('k') === null);
+});
+
+test('the room is ended and shut', async () => {
+  const [ann] = await joined('shut', [one, 'Ann', 'host']);
+  await ann.actions.endRoom(true, 'closing time');
+  await ann.until('end', () => !ann.get(hms.selectIsConnectedToRoom));
+  const bob = new Client(two, 'shut', 'Bob', 'guest');
+  await refused(bob.join(), 410);
+  assert.ok((await bob.told('ERROR')).isTerminal);
+  await request('PUT', '/rooms/shut', { enabled: true });
+  await new Client(two, 'shut', 'Bob', 'guest').join();
 });
 
 test('what Hearth does not have is refused at once', async () => {
