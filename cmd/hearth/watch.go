@@ -130,6 +130,8 @@ func describe(e rest.Event) string {
 			}
 		}
 		return b.String()
+	case "cursor":
+		return "" // for who resumes
 	case "peer-join", "peer-update":
 		return line(h.Seq, name, peerLine(&h))
 	case "peer-list":

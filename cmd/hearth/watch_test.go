@@ -200,8 +200,10 @@ func TestDescribe(t *testing.T) {
 			t.Errorf("%s %s\n%s%s", c.name, c.data, got, c.want)
 		}
 	}
-	if got := describe(rest.Event{Name: "on-metadata-change", Data: []byte(`{"snapshot":true,"values":[]}`)}); got != "" {
-		t.Errorf("an empty snapshot: %s", got)
+	for name, data := range map[string]string{"on-metadata-change": `{"snapshot":true,"values":[]}`, "on-cursor": `{"cursor":"eeeeee.1.nnnnnn"}`} {
+		if got := describe(rest.Event{Name: name, Data: []byte(data)}); got != "" {
+			t.Errorf("%s: %s", name, got)
+		}
 	}
 }
 

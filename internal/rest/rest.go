@@ -72,7 +72,7 @@ func New(server string, source TokenSource, timeout time.Duration) (*Client, err
 	}
 	return &Client{
 		base: u, timeout: timeout, source: source,
-		pause: 250 * time.Millisecond, maxPause: 10 * time.Second, steady: 10 * time.Second, silence: 90 * time.Second,
+		pause: 250 * time.Millisecond, maxPause: 10 * time.Second, steady: 10 * time.Second, silence: 45 * time.Second, // three heartbeats of the server
 		http: &http.Client{
 			Transport: transport,
 			// Whoever names a server means that one: a token is not carried to another.
