@@ -46,6 +46,10 @@ type machine struct {
 	rooms  []*watched
 	ops    int // op_ids made
 
+	// only is the room of all that follows, if it is not nil.
+	only *watched
+	// crowd: all that is acquired is one lock, for a short time and with patience.
+	crowd bool
 	// refused notes that the step under way was refused.
 	refused bool
 }
@@ -68,6 +72,9 @@ func one[T any](m *machine, what string, from []T) T { return rapid.SampledFrom(
 func (m *machine) chance(what string, n int) bool { return rapid.IntRange(0, 99).Draw(m.t, what) < n }
 
 func (m *machine) room() *watched {
+	if m.only != nil {
+		return m.only
+	}
 	if m.chance("other room", 15) {
 		return m.rooms[1]
 	}
@@ -177,7 +184,11 @@ func (m *machine) life() hearth.Life {
 
 // patterns draws what a lock binds.
 func (m *machine) patterns() (hearth.Patterns, bool) {
-	return one(m, "binds", []hearth.Patterns{nil, nil, {}, {"k*"}, {"k"}, {"default", "k1"}, {"k/x", "default"}}), m.chance("binds anew", 80)
+	some := []hearth.Patterns{{"k*"}, {"k"}, {"default", "k1"}, {"k/x", "default"}, {}, nil, nil}
+	if m.crowd {
+		return one(m, "binds", some[:4]), true
+	}
+	return one(m, "binds", some), m.chance("binds anew", 80)
 }
 
 // holding draws a holding: mostly the current one of a lock.
@@ -209,7 +220,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		{"set", "12345", m.set}, {"delete", "12", m.delete}, {"update", "1234", m.update},
 		{"acquire", "12345", m.acquire}, {"stop waiting", "1", m.stopWaiting}, {"renew lock", "1", m.renewLock},
 		{"release", "12", m.release}, {"broadcast", "1", m.broadcast}, {"group", "1", m.group}, {"peer update", "1", m.peerUpdate},
-		{"renew", "1", m.renew}, {"time", "1234", m.time}, {"sweep", "12", m.sweep},
+		{"renew", "1", m.renew}, {"time", "1234", m.time}, {"sweep", "12", m.sweep}, {"late", "12", m.late},
 	} {
 		for _, n := range a.often {
 			out[a.name+" "+string(n)] = func(t *rapid.T) {
@@ -346,6 +357,9 @@ func (m *machine) acquire() {
 	}
 	if w.Peer == "" {
 		q.Peer = one(m, "holder", peerNames)
+	}
+	if m.crowd {
+		q.Lock, q.TTL, q.Wait = lockNames[0], time.Second, time.Minute
 	}
 	held, err := m.s.Acquire(m.t.Context(), r.name, w, q)
 	why, want, waiting := r.acquire(&w, &q)
