@@ -15,9 +15,9 @@ import (
 // TestStateMachine drives the store's verbs and compares all that they keep and tell with a model after each step.
 func TestStateMachine(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *redistest.Server) {
-		checks, length := size(12, 250), 200
+		checks, length := size(10, 250), 200
 		if s.Mini != nil {
-			checks = size(3, 15)
+			checks = size(2, 15)
 		}
 		for _, seed := range seeds(t, size(1, 4)) {
 			began := time.Now()

@@ -29,7 +29,7 @@ var (
 
 // limits are small, so that they are met.
 var machineLimits = hearth.Limits{
-	MaxKeys: 4, MaxMetadata: 100, MaxPeers: 3, LogEvents: 100_000, LogBytes: 1 << 30, LogAge: 10_000 * time.Hour,
+	MaxKeys: 3, MaxMetadata: 100, MaxPeers: 3, LogEvents: 100_000, LogBytes: 1 << 30, LogAge: 10_000 * time.Hour,
 }.WithDefaults()
 
 // steps counts what machines have done, by the name of the action.
@@ -59,6 +59,7 @@ type watched struct {
 	*room
 	sub      *redis.PubSub
 	log      []string       // of the live session
+	logged   uint64         // how much of it has been compared
 	replayed *replay        // what the log makes of it
 	last     string         // nonce of the last change
 	used     map[string]any // session ids and epochs
@@ -94,6 +95,8 @@ func (m *machine) writer(r *watched, verb string) store.Writer {
 			w.User, w.Session = "", ""
 		case n < 8:
 			w.User = "somebody"
+		case n < 16: // it was allowed by a role, which may not be the peer's any more
+			w.Role, w.Allow = one(m, "role", append(roleNames, "")), onlyHosts
 		}
 	case n < 85 && len(r.writers) > 0:
 		w = one(m, "stale writer", r.writers)
@@ -112,6 +115,14 @@ func (m *machine) writer(r *watched, verb string) store.Writer {
 		w.Op = m.oldOp(r, verb, &w)
 	}
 	return w
+}
+
+// onlyHosts is what decides anew about a write.
+func onlyHosts(role string) error {
+	if role == "host" {
+		return nil
+	}
+	return hearth.Errorf(hearth.ReasonForbidden, "for hosts")
 }
 
 // oldOp draws an op_id that the writer has used for the verb within the time that it is remembered for sure.

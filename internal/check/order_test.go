@@ -101,7 +101,7 @@ func compareLog(t *testing.T, c *cluster, room string, told []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if e.Audience.Includes("a listener", `"u"`, "host") {
+		if e.Audience.Includes("a listener", `"u"`, "host", true) {
 			want = append(want, e.Kind.Method()+" "+string(e.AppendParams(nil, nil)))
 		}
 	}
