@@ -64,7 +64,7 @@ func machineOn(t *testing.T, s *redistest.Server, n *steps, mutate func(string) 
 		for _, name := range roomNames {
 			r := &watched{room: newRoom(name, m.now, machineLimits), used: map[string]any{}}
 			r.sub = plain.Subscribe(rt.Context(), st.Channel(name))
-			defer r.sub.Close()
+			defer func() { m.ok(r.sub.Close()) }()
 			_, err := r.sub.Receive(rt.Context())
 			m.ok(err)
 			m.rooms = append(m.rooms, r)

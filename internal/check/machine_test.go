@@ -227,11 +227,24 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		often string
 		run   func()
 	}{
-		{"join", "123", m.join}, {"leave", "1", m.leave}, {"remove", "1", m.removePeer}, {"end", "1", m.end},
-		{"set", "12345", m.set}, {"delete", "12", m.delete}, {"update", "1234", m.update},
-		{"acquire", "12345", m.acquire}, {"stop waiting", "1", m.stopWaiting}, {"renew lock", "1", m.renewLock},
-		{"release", "12", m.release}, {"broadcast", "1", m.broadcast}, {"group", "1", m.group}, {"peer update", "1", m.peerUpdate},
-		{"renew", "1", m.renew}, {"time", "1234", m.time}, {"sweep", "12", m.sweep}, {"late", "12", m.late},
+		{"join", "123", m.join},
+		{"leave", "1", m.leave},
+		{"remove", "1", m.removePeer},
+		{"end", "1", m.end},
+		{"set", "12345", m.set},
+		{"delete", "12", m.delete},
+		{"update", "1234", m.update},
+		{"acquire", "12345", m.acquire},
+		{"stop waiting", "1", m.stopWaiting},
+		{"renew lock", "1", m.renewLock},
+		{"release", "12", m.release},
+		{"broadcast", "1", m.broadcast},
+		{"group", "1", m.group},
+		{"peer update", "1", m.peerUpdate},
+		{"renew", "1", m.renew},
+		{"time", "1234", m.time},
+		{"sweep", "12", m.sweep},
+		{"late", "12", m.late},
 	} {
 		for _, n := range a.often {
 			out[a.name+" "+string(n)] = func(t *rapid.T) {

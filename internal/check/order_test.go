@@ -249,7 +249,7 @@ func TestDeadlines(t *testing.T) {
 		t.Errorf("the last ended %d ms late", most)
 	}
 	ownedGo(t, hs[0])
-	for _, w := range append(ls, owner) {
+	for _, w := range slices.Concat(ls, []*wire{owner}) {
 		w.cut()
 	}
 }

@@ -224,11 +224,11 @@ func (m *machine) checkQueues(r *watched, places []string, wishes map[string]str
 					text += "k/" + by + "/" + verb + "/" + op
 				}
 			}
-			text += "\n"
+			var patterns strings.Builder
 			for _, k := range w.keys {
-				text += string(k) + "\n"
+				patterns.WriteString(string(k) + "\n")
 			}
-			want[name] = append(want[name], text)
+			want[name] = append(want[name], text+"\n"+patterns.String())
 		}
 		if len(q) > 0 && r.locks[name] == nil {
 			m.t.Fatalf("%d wait for %s, which nobody holds", len(q), name)

@@ -158,7 +158,7 @@ func TestWriters(t *testing.T) {
 		}
 	}
 	t.Logf("%d writers, %d versions, one winner each: %d calls in %s", writers, rounds, writers*rounds, time.Since(began).Round(time.Millisecond))
-	for _, w := range append(ws, ls...) {
+	for _, w := range slices.Concat(ws, ls) {
 		w.cut()
 	}
 }
@@ -260,7 +260,7 @@ func stormOfWaiters(t *testing.T, seed uint64) {
 	}
 	wg.Wait()
 	released := time.Now()
-	if _, err := first.call("lock-release", json.RawMessage(r)); err != nil {
+	if _, err := first.call("lock-release", r); err != nil {
 		t.Fatal(err)
 	}
 	got := make([]uint64, waiters) // tokens
