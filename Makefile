@@ -14,11 +14,15 @@ HMS := sdk/hms-compat
 BENCH     ?= .
 BENCHTIME ?= 1s
 
+# What `make check` runs, and the seed that it repeats (0: new ones).
+CHECK ?= .
+SEED  ?= 0
+
 # Not a prerequisite of anything: asked only where it is used.
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help test sdk-test build run lint openapi-lint fmt bench compose-test clean cc npm
+.PHONY: help test check sdk-test build run lint openapi-lint fmt bench compose-test clean cc npm
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +32,10 @@ help: ## list these targets
 test: cc ## run all tests, with -race and on a real Redis (installs it on Debian)
 	@sh scripts/ensure-redis.sh
 	HEARTH_TEST_REDIS=required go test -race -count=1 -timeout 10m ./...
+
+check: ## check the whole by machines, for many minutes; CHECK=regexp of tests, SEED=n to repeat a run
+	@sh scripts/ensure-redis.sh
+	HEARTH_TEST_REDIS=required go test -count=1 -timeout 60m -v -run '$(CHECK)' ./internal/check -args -long -seed=$(SEED)
 
 sdk-test: build $(HMS)/node_modules/.package-lock.json ## drive the web SDK of 100ms against two nodes (needs npm)
 	@sh scripts/ensure-redis.sh

@@ -105,6 +105,9 @@ func (s *sweeper) sweep(ctx context.Context, partition int) {
 			return
 		}
 		if len(items) < sweepBatch {
+			if len(items) > 0 {
+				next = 0 // what was settled may have a later deadline, which next doesn't know of
+			}
 			if next >= 0 {
 				s.note(partition, next)
 			}

@@ -2,8 +2,48 @@ package node
 
 import (
 	"fmt"
+	"log/slog"
 	"testing"
+	"time"
+
+	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/redistest"
+	"github.com/hearthstore/hearth/store"
 )
+
+// A sweep that ended something looks again soon: of the deadlines that the same room has next it was not told.
+func TestWhatASweepSettledIsLookedAtAgain(t *testing.T) {
+	server := redistest.Mini(t)
+	began := time.Now()
+	server.Mini.SetTime(began)
+	st, err := store.New(t.Context(), server.Client(t), store.Options{Partitions: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &Node{store: st, ctx: t.Context(), log: slog.New(slog.DiscardHandler)}
+	s := &n.sweeper
+	s.init(n)
+	q := store.JoinRequest{Room: "r", Peer: hearth.Peer{ID: "ann", User: "u", Role: "guest"}, Conn: hearth.NewConnSecret()}
+	if _, err := st.Join(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	w := store.Writer{Peer: "ann", Conn: q.Conn, User: "u"}
+	for key, ttl := range map[string]time.Duration{"soon": time.Second, "later": 2 * time.Second} {
+		if _, err := st.Set(t.Context(), "r", w, key, []byte("1"), nil, hearth.Life{TTL: ttl}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server.Mini.SetTime(began.Add(time.Second))
+	s.sweep(t.Context(), 0)
+	if next := time.Until(s.next[0]); next > time.Second {
+		t.Errorf("the next sweep is in %s", next)
+	}
+	clear(s.next) // as by then
+	s.sweep(t.Context(), 0)
+	if next := time.Until(s.next[0]); next > time.Second {
+		t.Errorf("the sweep after that is in %s", next)
+	}
+}
 
 // TestOwner: every node comes to the same choice whatever the order, the work is spread, and when a node goes only its
 // own partitions move.

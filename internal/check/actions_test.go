@@ -70,7 +70,11 @@ func (m *machine) update() {
 	r := m.room()
 	w := m.writer(r, "update")
 	m.fenced(r, &w)
-	ops := make([]hearth.Op, rapid.IntRange(1, 4).Draw(m.t, "ops"))
+	least := 1
+	if m.crowd {
+		least = 3
+	}
+	ops := make([]hearth.Op, rapid.IntRange(least, 4).Draw(m.t, "ops"))
 	for i := range ops {
 		o := hearth.Op{
 			Kind: one(m, "kind", []hearth.OpKind{hearth.OpSet, hearth.OpSet, hearth.OpDelete, hearth.OpIncrement, hearth.OpCheck}),
@@ -204,6 +208,20 @@ func (m *machine) time() {
 		return
 	}
 	m.advance(int64(one(m, "by", []int{1, 10, 500, 20_000, 70_000})))
+}
+
+// late writes entries when a lock, for which others wait, is over and nobody has swept.
+func (m *machine) late() {
+	m.only, m.crowd = m.room(), true
+	defer func() { m.only, m.crowd = nil, false }()
+	for range 3 {
+		m.acquire()
+		m.check()
+	}
+	if l := m.only.locks[lockNames[0]]; l != nil {
+		m.advance(max(0, l.expires-m.now))
+	}
+	m.update()
 }
 
 // sweep settles all that is due, in the order in which the store names it; all that is over has then ended.

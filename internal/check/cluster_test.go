@@ -3,7 +3,6 @@ package check
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -167,7 +166,6 @@ type wire struct {
 	mu      sync.Mutex
 	ids     int
 	waiting map[string]chan []byte
-	code    int
 	over    chan struct{}
 }
 
@@ -316,11 +314,6 @@ func (w *wire) read(br *bufio.Reader) {
 		case ws.OpText:
 			w.got(b)
 		case ws.OpClose:
-			if len(b) >= 2 {
-				w.mu.Lock()
-				w.code = int(binary.BigEndian.Uint16(b))
-				w.mu.Unlock()
-			}
 			return
 		}
 	}
@@ -355,11 +348,4 @@ func (w *wire) cut() {
 	}
 	_ = w.nc.Close()
 	<-w.over
-}
-
-// closeCode is what the server closed the socket with; 0 if it didn't.
-func (w *wire) closeCode() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.code
 }

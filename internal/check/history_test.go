@@ -3,7 +3,6 @@ package check
 import (
 	"fmt"
 	"hash/fnv"
-	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -65,12 +64,13 @@ func newHistory() *history { return &history{began: time.Now()} }
 
 func (h *history) now() int64 { return time.Since(h.began).Nanoseconds() }
 
-// record notes a finished operation. One without an answer stays open to the end.
+// record notes an operation that was answered.
 func (h *history) record(client int, in *call, began int64, out *outcome) {
-	end := h.now()
-	if out.unknown {
-		end = math.MaxInt64
-	}
+	h.until(client, in, began, out, h.now())
+}
+
+// until notes an operation that happened before end, if it did.
+func (h *history) until(client int, in *call, began int64, out *outcome, end int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ops = append(h.ops, porcupine.Operation{ClientId: client, Input: in, Call: began, Output: out, Return: end})
@@ -183,6 +183,12 @@ func (s *roomState) step(in *call, out *outcome) *roomState {
 	switch in.op {
 	case "leave", "remove":
 		return s.leave(in, out)
+	case "room", "get":
+		if out.unknown {
+			return s
+		}
+	}
+	switch in.op {
 	case "room":
 		if out.reason != "" || out.session != s.session || out.count != len(s.members) {
 			return nil

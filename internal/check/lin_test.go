@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/url"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/hearthstore/hearth"
 )
@@ -53,6 +55,39 @@ func TestLinearizable(t *testing.T) {
 		unknown, time.Since(began).Round(time.Millisecond))
 }
 
+// TestLinearizableNotices puts faults into the scripts: the histories of some runs must not fit any more.
+func TestLinearizableNotices(t *testing.T) {
+	caught := 0
+	names := []string{
+		"the version that a set or a delete expects", "the version that an update expects", "the connection of a write",
+		"one write of an update",
+	}
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			i := slices.IndexFunc(mutants, func(m mutant) bool { return m.name == name })
+			change, _ := mutants[i].change()
+			c := newCluster(t, change)
+			for round := range uint64(20) {
+				h, err := runHistory(t.Context(), c, round+1, 30)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if h.fits(10*time.Second) != porcupine.Ok {
+					caught++
+					t.Logf("noticed in history %d", round+1)
+					return
+				}
+			}
+			t.Error("not noticed in 20 histories")
+		})
+	}
+	t.Logf("%d of %d faults noticed", caught, len(names))
+}
+
+func (h *history) fits(within time.Duration) porcupine.CheckResult {
+	return porcupine.CheckOperationsTimeout(sessionModel, h.ops, within)
+}
+
 func (h *history) unknown() (n int) {
 	for _, op := range h.ops {
 		if op.Output.(*outcome).unknown { //nolint:errcheck // histories have nothing else
@@ -64,7 +99,7 @@ func (h *history) unknown() (n int) {
 
 // check returns why the history can't be; a checker that doesn't get to an end in time has failed.
 func (h *history) check() string {
-	switch porcupine.CheckOperationsTimeout(sessionModel, h.ops, time.Minute) {
+	switch h.fits(time.Minute) {
 	case porcupine.Ok:
 		return ""
 	case porcupine.Unknown:
@@ -80,18 +115,19 @@ func (h *history) check() string {
 }
 
 func (c *call) String() string {
-	text := c.op + " " + c.room
+	text := []string{c.op, c.room}
 	for _, part := range []string{c.session, c.peer, c.conn, c.key, c.value, c.expectSession} {
 		if part != "" {
-			text += " " + part
+			text = append(text, part)
 		}
 	}
 	for _, w := range append([]write{{expect: c.expect}}, c.writes...) {
-		if text += " " + w.key + "=" + w.value; w.expect != nil {
-			text += " if " + num(int64(*w.expect))
+		text = append(text, w.key+"="+w.value)
+		if w.expect != nil {
+			text = append(text, "if", num(int64(*w.expect)))
 		}
 	}
-	return text
+	return strings.Join(text, " ")
 }
 
 func (o *outcome) String() string {
@@ -219,27 +255,29 @@ func (k *linClient) socket(ctx context.Context, n int) error {
 		life := min(n, 3+k.rnd.IntN(15))
 		n -= life + 2
 		clear(k.seen)
-		for ; life > 0; life-- {
-			if done, err := k.onSocket(w, room, peer); err != nil {
+		for open := true; open; life-- {
+			switch {
+			case life > 0:
+				open, err = k.onSocket(ctx, w, room, peer)
+			default:
+				open, err = false, k.goes(ctx, w, room, peer)
+			}
+			if err != nil {
 				return err
-			} else if !done {
-				break
 			}
 		}
-		if err := k.goes(w, room, peer); err != nil {
-			return err
-		}
+		w.cut()
 	}
 	return nil
 }
 
 // goes ends a membership by a leave, or by a cut, after which the node ends it whenever it notices.
-func (k *linClient) goes(w *wire, room, peer string) error {
-	defer w.cut()
+func (k *linClient) goes(ctx context.Context, w *wire, room, peer string) error {
 	in := &call{op: "leave", room: room, session: w.sess, peer: peer, conn: w.conn}
 	began := k.h.now()
 	if k.rnd.IntN(5) == 0 {
-		k.h.record(k.id, in, began, &outcome{unknown: true})
+		w.cut()
+		k.h.until(k.id, in, began, &outcome{unknown: true}, k.settled(ctx, w, room, peer))
 		return nil
 	}
 	r, err := w.call("leave", nil)
@@ -255,12 +293,36 @@ func (k *linClient) goes(w *wire, room, peer string) error {
 	} else if out.reason == "" && !out.unknown {
 		return err
 	}
-	k.h.record(k.id, in, began, out)
+	if out.unknown {
+		k.h.until(k.id, in, began, out, k.settled(ctx, w, room, peer))
+	} else {
+		k.h.record(k.id, in, began, out)
+	}
 	return nil
 }
 
+// settled returns when a call of a socket that has ended can't happen any more: by then its connection has been seen not to
+// be the peer's, so that the fence refuses it. Some calls are left open to the end, as is one for which that isn't seen.
+func (k *linClient) settled(ctx context.Context, w *wire, room, peer string) int64 {
+	if k.rnd.IntN(20) == 0 {
+		return math.MaxInt64
+	}
+	secret, _, _ := strings.Cut(w.conn, ".")
+	key := strings.TrimSuffix(k.store.Channel(room), "e:"+room) + "c:" + room
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range 1000 {
+		record, err := k.client.HGet(ctx, key, peer).Result()
+		if conn, _, _ := strings.Cut(record, "\n"); conn != secret && (err == nil || errors.Is(err, redis.Nil)) {
+			return k.h.now()
+		}
+		<-tick.C
+	}
+	return math.MaxInt64
+}
+
 // onSocket does one call; it returns false if the socket has ended.
-func (k *linClient) onSocket(w *wire, room, peer string) (bool, error) {
+func (k *linClient) onSocket(ctx context.Context, w *wire, room, peer string) (bool, error) {
 	in := &call{op: "get", room: room, session: w.sess, peer: peer, conn: w.conn, key: k.key()}
 	method, params := "get-metadata", map[string]any{"key": in.key}
 	switch k.rnd.IntN(10) {
@@ -289,7 +351,10 @@ func (k *linClient) onSocket(w *wire, room, peer string) (bool, error) {
 	out := &outcome{reason: reasonOf(err), unknown: errors.Is(err, errCut)}
 	switch e := (*rpcError)(nil); {
 	case out.unknown:
-		k.h.record(k.id, in, began, out)
+		end := k.settled(ctx, w, room, peer)
+		k.h.until(k.id, in, began, out, end)
+		// The node ends the membership whose socket broke.
+		k.h.until(k.id, &call{op: "leave", room: room, session: w.sess, peer: peer, conn: w.conn}, began, out, end)
 		return false, nil
 	case errors.As(err, &e) && out.reason == hearth.ReasonVersionConflict:
 		err = out.shown(e.Data.Current)

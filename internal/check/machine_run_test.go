@@ -15,9 +15,9 @@ import (
 // TestStateMachine drives the store's verbs and compares all that they keep and tell with a model after each step.
 func TestStateMachine(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *redistest.Server) {
-		checks, length := size(12, 250), 200
+		checks, length := size(10, 250), 200
 		if s.Mini != nil {
-			checks = size(3, 15)
+			checks = size(2, 15)
 		}
 		for _, seed := range seeds(t, size(1, 4)) {
 			began := time.Now()
@@ -64,7 +64,7 @@ func machineOn(t *testing.T, s *redistest.Server, n *steps, mutate func(string) 
 		for _, name := range roomNames {
 			r := &watched{room: newRoom(name, m.now, machineLimits), used: map[string]any{}}
 			r.sub = plain.Subscribe(rt.Context(), st.Channel(name))
-			defer r.sub.Close()
+			defer func() { m.ok(r.sub.Close()) }()
 			_, err := r.sub.Receive(rt.Context())
 			m.ok(err)
 			m.rooms = append(m.rooms, r)

@@ -29,7 +29,7 @@ var (
 
 // limits are small, so that they are met.
 var machineLimits = hearth.Limits{
-	MaxKeys: 4, MaxMetadata: 100, MaxPeers: 3, LogEvents: 100_000, LogBytes: 1 << 30, LogAge: 10_000 * time.Hour,
+	MaxKeys: 3, MaxMetadata: 100, MaxPeers: 3, LogEvents: 100_000, LogBytes: 1 << 30, LogAge: 10_000 * time.Hour,
 }.WithDefaults()
 
 // steps counts what machines have done, by the name of the action.
@@ -46,6 +46,10 @@ type machine struct {
 	rooms  []*watched
 	ops    int // op_ids made
 
+	// only is the room of all that follows, if it is not nil.
+	only *watched
+	// crowd: all that is acquired is one lock, for a short time and with patience.
+	crowd bool
 	// refused notes that the step under way was refused.
 	refused bool
 }
@@ -55,6 +59,7 @@ type watched struct {
 	*room
 	sub      *redis.PubSub
 	log      []string       // of the live session
+	logged   uint64         // how much of it has been compared
 	replayed *replay        // what the log makes of it
 	last     string         // nonce of the last change
 	used     map[string]any // session ids and epochs
@@ -68,6 +73,9 @@ func one[T any](m *machine, what string, from []T) T { return rapid.SampledFrom(
 func (m *machine) chance(what string, n int) bool { return rapid.IntRange(0, 99).Draw(m.t, what) < n }
 
 func (m *machine) room() *watched {
+	if m.only != nil {
+		return m.only
+	}
 	if m.chance("other room", 15) {
 		return m.rooms[1]
 	}
@@ -87,6 +95,8 @@ func (m *machine) writer(r *watched, verb string) store.Writer {
 			w.User, w.Session = "", ""
 		case n < 8:
 			w.User = "somebody"
+		case n < 16: // it was allowed by a role, which may not be the peer's any more
+			w.Role, w.Allow = one(m, "role", append(roleNames, "")), onlyHosts
 		}
 	case n < 85 && len(r.writers) > 0:
 		w = one(m, "stale writer", r.writers)
@@ -105,6 +115,14 @@ func (m *machine) writer(r *watched, verb string) store.Writer {
 		w.Op = m.oldOp(r, verb, &w)
 	}
 	return w
+}
+
+// onlyHosts is what decides anew about a write.
+func onlyHosts(role string) error {
+	if role == "host" {
+		return nil
+	}
+	return hearth.Errorf(hearth.ReasonForbidden, "for hosts")
 }
 
 // oldOp draws an op_id that the writer has used for the verb within the time that it is remembered for sure.
@@ -177,7 +195,11 @@ func (m *machine) life() hearth.Life {
 
 // patterns draws what a lock binds.
 func (m *machine) patterns() (hearth.Patterns, bool) {
-	return one(m, "binds", []hearth.Patterns{nil, nil, {}, {"k*"}, {"k"}, {"default", "k1"}, {"k/x", "default"}}), m.chance("binds anew", 80)
+	some := []hearth.Patterns{{"k*"}, {"k"}, {"default", "k1"}, {"k/x", "default"}, {}, nil, nil}
+	if m.crowd {
+		return one(m, "binds", some[:4]), true
+	}
+	return one(m, "binds", some), m.chance("binds anew", 80)
 }
 
 // holding draws a holding: mostly the current one of a lock.
@@ -205,11 +227,24 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		often string
 		run   func()
 	}{
-		{"join", "123", m.join}, {"leave", "1", m.leave}, {"remove", "1", m.removePeer}, {"end", "1", m.end},
-		{"set", "12345", m.set}, {"delete", "12", m.delete}, {"update", "1234", m.update},
-		{"acquire", "12345", m.acquire}, {"stop waiting", "1", m.stopWaiting}, {"renew lock", "1", m.renewLock},
-		{"release", "12", m.release}, {"broadcast", "1", m.broadcast}, {"group", "1", m.group}, {"peer update", "1", m.peerUpdate},
-		{"renew", "1", m.renew}, {"time", "1234", m.time}, {"sweep", "12", m.sweep},
+		{"join", "123", m.join},
+		{"leave", "1", m.leave},
+		{"remove", "1", m.removePeer},
+		{"end", "1", m.end},
+		{"set", "12345", m.set},
+		{"delete", "12", m.delete},
+		{"update", "1234", m.update},
+		{"acquire", "12345", m.acquire},
+		{"stop waiting", "1", m.stopWaiting},
+		{"renew lock", "1", m.renewLock},
+		{"release", "12", m.release},
+		{"broadcast", "1", m.broadcast},
+		{"group", "1", m.group},
+		{"peer update", "1", m.peerUpdate},
+		{"renew", "1", m.renew},
+		{"time", "1234", m.time},
+		{"sweep", "12", m.sweep},
+		{"late", "12", m.late},
 	} {
 		for _, n := range a.often {
 			out[a.name+" "+string(n)] = func(t *rapid.T) {
@@ -346,6 +381,9 @@ func (m *machine) acquire() {
 	}
 	if w.Peer == "" {
 		q.Peer = one(m, "holder", peerNames)
+	}
+	if m.crowd {
+		q.Lock, q.TTL, q.Wait = lockNames[0], time.Second, time.Minute
 	}
 	held, err := m.s.Acquire(m.t.Context(), r.name, w, q)
 	why, want, waiting := r.acquire(&w, &q)

@@ -63,10 +63,10 @@ func (r *room) current(name string) *lock {
 }
 
 // barred says why a write of these keys is refused because of a lock.
-func (r *room) barred(keys []string, w *store.Writer) (hearth.Reason, *lock) {
+func (r *room) barred(keys []string, w *store.Writer) hearth.Reason {
 	if h := w.Lock; h.Name != "" {
 		if l := r.current(h.Name); l == nil || l.token != h.Token {
-			return hearth.ReasonLockLost, l
+			return hearth.ReasonLockLost
 		}
 	}
 	for _, name := range slices.Clone(r.bound) {
@@ -76,12 +76,12 @@ func (r *room) barred(keys []string, w *store.Writer) (hearth.Reason, *lock) {
 				break
 			}
 			if !r.over(l.expires) {
-				return hearth.ReasonLockHeld, l
+				return hearth.ReasonLockHeld
 			}
 			r.current(name) // whoever has it now may bind other keys
 		}
 	}
-	return "", nil
+	return ""
 }
 
 // acquire returns why an acquisition is refused, its result, and whether it waits.

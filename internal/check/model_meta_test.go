@@ -76,20 +76,19 @@ func (r *room) live(l hearth.Life, w *store.Writer) (expires int64, owner string
 }
 
 // meet is what every write of entries does first: it says why the write is refused or repeated.
-func (r *room) meet(verb string, w *store.Writer, touched, written []string) (why hearth.Reason, held *lock, first *opResult) {
+func (r *room) meet(verb string, w *store.Writer, touched, written []string) (why hearth.Reason, first *opResult) {
 	if why := r.fence(w); why != "" {
-		return why, nil, nil
+		return why, nil
 	}
 	if res, ok := r.repeated(verb, w); ok {
-		return "", nil, &res
+		return "", &res
 	}
 	r.lapse(touched...)
-	why, held = r.barred(written, w)
-	return why, held, nil
+	return r.barred(written, w), nil
 }
 
 func (r *room) set(w *store.Writer, key string, value json.RawMessage, expect *uint64, life hearth.Life) (hearth.Reason, opResult) {
-	why, _, first := r.meet("set", w, []string{key}, []string{key})
+	why, first := r.meet("set", w, []string{key}, []string{key})
 	if why != "" || first != nil {
 		return why, deref(first)
 	}
@@ -124,7 +123,7 @@ func deref(o *opResult) opResult {
 }
 
 func (r *room) remove(w *store.Writer, key string, expect *uint64) (hearth.Reason, opResult) {
-	why, _, first := r.meet("delete", w, []string{key}, []string{key})
+	why, first := r.meet("delete", w, []string{key}, []string{key})
 	if why != "" || first != nil {
 		return why, deref(first)
 	}
@@ -151,7 +150,7 @@ func (r *room) update(w *store.Writer, ops []hearth.Op) (hearth.Reason, opResult
 			written = append(written, ops[i].Key)
 		}
 	}
-	why, _, first := r.meet("update", w, touched, written)
+	why, first := r.meet("update", w, touched, written)
 	if why != "" || first != nil {
 		return why, deref(first)
 	}

@@ -105,8 +105,12 @@ func (r *room) fence(w *store.Writer) hearth.Reason {
 	case w.Peer == "":
 		return ""
 	}
-	if p := r.peers[w.Peer]; p == nil || p.conn != w.Conn || w.User != "" && w.User != p.User {
+	p := r.peers[w.Peer]
+	if p == nil || p.conn != w.Conn || w.User != "" && w.User != p.User {
 		return hearth.ReasonNotMember
+	}
+	if w.Allow != nil && w.Role != p.Role {
+		return hearth.ReasonOf(w.Allow(p.Role))
 	}
 	return ""
 }

@@ -131,6 +131,20 @@ func testBoundKeys(f *fixture) {
 		f.equal("left", f.state(room)["m"], nil)
 	})
 
+	f.run("who is given the lock by a write that finds it over binds all of that write's keys", func(f *fixture) {
+		room := f.newRoom()
+		ann, bob, cat := f.join(room, "ann"), f.join(room, "bob"), f.join(room, "cat")
+		f.hold(ann, "l", binding("last"), func(q *store.AcquireRequest) { q.TTL = time.Second })
+		f.queue(bob, "l", binding("first"))
+		f.grow(room, 10*time.Second)
+		_, err := f.s.Update(f.ctx(), room, cat.Writer, []hearth.Op{op(hearth.OpSet, "first", "1"), op(hearth.OpSet, "last", "1")})
+		if l := hearth.AsError(err).Lock; hearth.ReasonOf(err) != hearth.ReasonLockHeld || l == nil || l.Peer != "bob" {
+			f.Errorf("gave %v, told of %+v", err, l)
+		}
+		f.equal("holder", f.holder(room, "l"), "bob")
+		f.equal("written", f.state(room)["m"], nil)
+	})
+
 	f.run("a check needs no lock", func(f *fixture) {
 		room := f.newRoom()
 		ann, bob := f.join(room, "ann"), f.join(room, "bob")
