@@ -43,6 +43,14 @@ var eventTexts = []struct {
 		`"peer_id":"ann"}`,
 	},
 	{
+		"a session's first join", "7 nonce7 - epoch1\njoin 1 ann secret !\nhost - s1\n\"peer_id\":\"ann\"",
+		hearth.Event{
+			Kind: hearth.KindJoin, At: 1, Peer: "ann", Conn: "secret", Audience: hearth.Audience{All: true, Except: "ann"},
+			Role: "host", Session: "s1", Body: `"peer_id":"ann"`,
+		},
+		`"peer_id":"ann"}`,
+	},
+	{
 		"a change of connection", headLine + "conn 1 ann old 0\nhost red\n",
 		hearth.Event{Prev: "nonce6", Kind: hearth.KindConn, At: 1, Peer: "ann", Conn: "old", Role: "host", Groups: []string{"red"}},
 		"}",

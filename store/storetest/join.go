@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -339,6 +341,55 @@ func testSnapshot(f *fixture) {
 			f.equal("state that they hold at", ses, m.Joined.Session)
 		})
 	}
+}
+
+// testFirstSight is what one who is no member is shown when it begins to watch.
+func testFirstSight(f *fixture) {
+	room := f.newRoom()
+	ann := f.join(room, "ann", bearing("data"))
+	f.join(room, "bob")
+	f.join(room, "hid", hidden)
+	f.set(ann, "k", "1")
+	log, err := f.s.Log(f.ctx(), room, "", 0, 10)
+	f.ok(err)
+	for i, text := range log.Events { // the first join, and no other, tells the session that begins
+		c, prev, rest, err := hearth.ParseCursorLine(text)
+		f.ok(err)
+		e, err := hearth.ParseEvent(c, prev, rest)
+		f.ok(err)
+		want := ""
+		if i == 0 {
+			want = ann.ID
+		}
+		f.equal("session that begins", e.Session, want)
+	}
+	for _, tt := range []struct {
+		own    string
+		limit  int
+		hidden bool
+		peers  string
+		seq    uint64
+	}{
+		{"", 10, false, "[ann bob]", 0},
+		{"bob", 10, true, "[ann bob hid]", 2},
+		{"hid", 10, false, "[ann bob]", 3},
+		{"none", 0, false, "[]", 0},
+	} {
+		snap, err := f.s.Snapshot(f.ctx(), room, tt.own, tt.limit, tt.hidden, hearth.Patterns{"k", "x"})
+		f.ok(err)
+		got := ids(snap.Peers)
+		slices.Sort(got)
+		f.equal("peers", fmt.Sprint(got), tt.peers)
+		f.equal("entries", briefly(snap.Entries), []string{"k=1", "x absent"})
+		f.equal("hidden", snap.HiddenCount, 1)
+		f.equal("seq of the own join", snap.OwnSeq, tt.seq)
+		if (snap.Own != nil) != (tt.seq > 0) || snap.Own != nil && (snap.Own.ID != tt.own || snap.Own.User != "u-"+tt.own) {
+			f.Errorf("own peer of %q: %+v", tt.own, snap.Own)
+		}
+	}
+	snap, err := f.s.Snapshot(f.ctx(), room, "", 1, true, nil)
+	f.ok(err)
+	f.equal("at most", len(snap.Peers), 1)
 }
 
 // together calls do with 0 … n-1 at the same time and returns when all have returned.

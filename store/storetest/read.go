@@ -35,6 +35,14 @@ func testRead(f *fixture) {
 			ses, _, err := f.s.Peers(f.ctx(), room, session)
 			return ses, err
 		}},
+		{"snapshot", func(f *fixture, room, session string) (hearth.Session, error) {
+			if session != "" { // it is of whichever is live
+				ses, _, err := f.s.Get(f.ctx(), room, session, "k")
+				return ses, err
+			}
+			snap, err := f.s.Snapshot(f.ctx(), room, "ann", 10, false, hearth.Patterns{"*"})
+			return snap.Session, err
+		}},
 		{"log", func(f *fixture, room, session string) (hearth.Session, error) {
 			log, err := f.s.Log(f.ctx(), room, session, 0, 10)
 			return log.Session, err

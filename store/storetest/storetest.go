@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) *Env) {
 		{"join", testJoin},
 		{"takeover", testTakeover},
 		{"snapshot", testSnapshot},
+		{"first sight", testFirstSight},
 		{"leave", testLeave},
 		{"remove", testRemove},
 		{"end", testEnd},
