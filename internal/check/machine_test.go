@@ -241,7 +241,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		{"broadcast", "1", m.broadcast},
 		{"group", "1", m.group},
 		{"peer update", "1", m.peerUpdate},
-		{"renew", "1", m.renew},
+		{"renew", "1", m.renew}, {"set role", "1", m.setRole},
 		{"time", "1234", m.time},
 		{"sweep", "12", m.sweep},
 		{"late", "12", m.late},
