@@ -157,6 +157,17 @@ func (m *machine) peerUpdate() {
 	}
 }
 
+func (m *machine) setRole() {
+	r := m.room()
+	w, id, role := m.writer(r, "role_set"), one(m, "whom", peerNames), one(m, "role", roleNames)
+	got, err := m.s.SetRole(m.t.Context(), r.name, w, id, role)
+	why := r.setRole(&w, id, role)
+	m.is("set role", err, why)
+	if why == "" {
+		m.same("peer", got, r.peers[id].Peer)
+	}
+}
+
 func (m *machine) renew() {
 	r := m.room()
 	w := m.writer(r, "")

@@ -29,7 +29,7 @@ var (
 
 // limits are small, so that they are met.
 var machineLimits = hearth.Limits{
-	MaxKeys: 3, MaxMetadata: 100, MaxPeers: 3, LogEvents: 100_000, LogBytes: 1 << 30, LogAge: 10_000 * time.Hour,
+	MaxKeys: 3, MaxMetadata: 70, MaxPeers: 3, LogEvents: 100_000, LogBytes: 1 << 30, LogAge: 10_000 * time.Hour,
 }.WithDefaults()
 
 // steps counts what machines have done, by the name of the action.
@@ -242,6 +242,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		{"group", "1", m.group},
 		{"peer update", "1", m.peerUpdate},
 		{"renew", "1", m.renew},
+		{"set role", "1", m.setRole},
 		{"time", "1234", m.time},
 		{"sweep", "12", m.sweep},
 		{"late", "12", m.late},

@@ -23,6 +23,7 @@ type room struct {
 	locks          map[string]*lock
 	bound          []string // the locks that bind keys, the one that was acquired or extended last at the end
 	queues         map[string][]*waiter
+	given          map[string]string   // user → role that it keeps for the session
 	ops            map[string]opResult // by verb, writer and op_id
 
 	told []hearth.Event // by the step under way
@@ -66,7 +67,7 @@ func newRoom(name string, now int64, l hearth.Limits) *room {
 func (r *room) clear() {
 	r.session, r.epoch, r.started, r.seq, r.bound = "", "", 0, 0, nil
 	r.peers, r.entries, r.locks = map[string]*peer{}, map[string]hearth.Entry{}, map[string]*lock{}
-	r.queues, r.ops = map[string][]*waiter{}, map[string]opResult{}
+	r.queues, r.ops, r.given = map[string][]*waiter{}, map[string]opResult{}, map[string]string{}
 }
 
 // tell notes a change: it takes the next seq.
@@ -144,8 +145,10 @@ func (r *room) join(q *store.JoinRequest, session, epoch string) (reason hearth.
 	case p == nil && len(r.peers) >= r.limits.MaxPeers:
 		return hearth.ReasonTooMany, false
 	}
+	begun := ""
 	if r.session == "" {
 		r.session, r.epoch, r.started = session, epoch, r.now
+		begun = session
 	}
 	lease := q.Lease.Milliseconds()
 	leaseEnd := int64(0)
@@ -155,6 +158,9 @@ func (r *room) join(q *store.JoinRequest, session, epoch string) (reason hearth.
 	if p == nil {
 		p = &peer{Peer: q.Peer, conn: q.Conn, incarnation: q.Incarnation, lease: lease, leaseEnd: leaseEnd, seq: r.seq + 1}
 		p.JoinedAt = r.now
+		if role, ok := r.given[p.User]; ok {
+			p.Role = role
+		}
 		if q.KeepName {
 			p.Name = ""
 		}
@@ -162,7 +168,9 @@ func (r *room) join(q *store.JoinRequest, session, epoch string) (reason hearth.
 			p.Data = ""
 		}
 		r.peers[p.ID] = p
-		r.tell(p.about(hearth.KindJoin, p.shown(true)))
+		e := p.about(hearth.KindJoin, p.shown(true))
+		e.Session = begun
+		r.tell(e)
 		return "", false
 	}
 	gone := p.about(hearth.KindConn, hearth.Audience{})
@@ -269,6 +277,28 @@ func (r *room) updatePeer(w *store.Writer, id string, name, data *string) hearth
 		r.tell(p.about(hearth.KindUpdate, p.shown(false)))
 	}
 	r.remember("peer_update", w, opResult{})
+	return ""
+}
+
+// setRole gives a peer a role, which its user keeps.
+func (r *room) setRole(w *store.Writer, id, role string) hearth.Reason {
+	if why := r.fence(w); why != "" {
+		return why
+	}
+	_, again := r.repeated("role_set", w)
+	p := r.peers[id]
+	if p == nil {
+		return hearth.ReasonNotFound
+	}
+	if again {
+		return ""
+	}
+	r.given[p.User] = role
+	if p.Role != role {
+		p.Role = role
+		r.tell(p.about(hearth.KindUpdate, p.shown(false)))
+	}
+	r.remember("role_set", w, opResult{})
 	return ""
 }
 

@@ -27,6 +27,7 @@ var mutants = []mutant{
 	{"the connection of a write", `if r.conn ~= CONN or (`, `if (`, true},
 	{"the user of a write", `if r.conn ~= CONN or (USER ~= '' and r.user ~= USER) then`, `if r.conn ~= CONN then`, false},
 	{"the role by which a write was allowed", `if ROLE ~= '' and ROLE ~= r.role then`, `if false then`, true},
+	{"the role that a user was given", `redis.call('HGET', V, 'u/' .. USER) or ARGV[5]`, `ARGV[5]`, false},
 	{"the user of a takeover", `if r.user ~= USER then return {'peer_exists'} end`, ``, false},
 	{"the token of a lock that a write names", `if not l or l.token ~= token then return 'lock_lost', l end`, ``, true},
 	{"keys bound to a lock", `while shuts(l, keys, peer) do`, `while false do`, true},
