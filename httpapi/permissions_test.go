@@ -90,6 +90,7 @@ var httpNeeds = []struct {
 	needs perms
 }{
 	{"GET /v1/rooms", "", "", byServer, perms{auth.Read}},
+	{"GET /v1/rooms/:room/events", "", "", byToken | byServer, perms{auth.Read}},
 	{"GET /v1/sessions", "", "", byServer, perms{auth.Read}},
 	{"GET /v1/sessions/:session", "", "", byToken | byServer, perms{auth.Read}},
 	{"GET /v1/rooms/:room", "", "", byToken | byServer, perms{auth.Read}},
@@ -292,7 +293,7 @@ func TestEveryRequestAsksForItsPermission(t *testing.T) {
 			if strings.HasSuffix(route, "/renew") {
 				body = `{"conn_id":"` + headers[1] + `"}`
 			}
-			a := c.do(method, path, token, body, headers...)
+			a := c.do(method, path, token, body, append(headers, "Accept", "application/json")...) // of the events a page, not a stream
 			if (a.status == http.StatusForbidden) != forbidden || a.status >= 500 {
 				t.Errorf("%s by %s: %d %s", n.route, who, a.status, a.body)
 			}
