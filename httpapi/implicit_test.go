@@ -207,3 +207,43 @@ func TestHMSClientAndConfiguredRoles(t *testing.T) {
 	}
 	k.fails("get-peer", object{"peer_id": "x"}, 403, "forbidden")
 }
+
+func TestHMSClientIsAskedToTakeARole(t *testing.T) {
+	c := newCluster(t, setup{})
+	ann, bob := c.join(0, "r", "ann", "host", nil), c.hmsJoin(1, "r", "bob", "guest")
+	ann.ok("role-change-request", object{"requested_for": "bob", "role": "stage", "force": false})
+	has(t, "policy", bob.first(), "method", "on-policy-change", "params.name", "guest", "params.known_roles.stage.name", "stage")
+	ask := bob.first()
+	has(t, "request", ask, "method", "on-role-change-request", "params.role", "stage", "params.requested_by", "ann")
+	bob.send(`{"id":"a","method":"role-change","params":{"requested_by":"ann","role":"stage","token":"` + at(t, ask, "params.token") + `"}}`)
+	bob.hears("on-policy-change", "name", "stage")
+	bob.hears("on-peer-update", "role", "stage")
+}
+
+func TestRolesOfManyAreChanged(t *testing.T) {
+	c := newCluster(t, setup{})
+	ann, bob := c.join(0, "r", "ann", "host", nil), c.join(1, "r", "bob", "guest", nil)
+	cat, dan := c.join(0, "r", "cat", "stage", nil), c.join(1, "r", "dan", "other", nil)
+	c.settle("r", ann, bob, cat, dan)
+	change := func(roles []string, role string, force bool) object {
+		return object{"roles": roles, "role": role, "force": force}
+	}
+	// The caller is the last: before, it needs its role.
+	ann.ok("role-change-request", change([]string{"guest", "stage", "host", "nobody"}, "quiet", true))
+	for _, id := range []string{"bob", "cat", "ann"} {
+		dan.hears("on-peer-update", "peer_id", id, "role", "quiet")
+	}
+	ann.fails("role-change-request", change([]string{"other"}, "quiet", true), 403, "forbidden")
+	eve := c.join(0, "r", "eve", "host", nil)
+	eve.ok("role-change-request", change([]string{"other", "quiet"}, "stage", false))
+	for _, k := range []*client{ann, bob, cat, dan} {
+		k.hears("on-role-change-request", "role", "stage", "requested_by", "eve")
+	}
+	if got := dan.before(c.mark("r")); got != "on-peer-join" {
+		t.Errorf("dan heard %s", got)
+	}
+	eve.fails("role-change-request", change([]string{"quiet"}, "no role", true), -32602, "bad_params")
+	eve.fails("role-change-request", change(make([]string, 33), "stage", true), 413, "too_many")
+	eve.fails("role-change-request", object{"roles": []string{"quiet"}, "role": "stage", "op_id": "o"}, -32602, "bad_params")
+	eve.fails("role-change-request", object{"roles": []string{}, "role": "stage"}, -32602, "bad_params")
+}

@@ -60,6 +60,7 @@ var rpcNeeds = []rpcNeed{
 	{"role-change-request", object{"requested_for": "bob", "role": "other"}, perms{auth.ChangeRole}},
 	{"role-change-request", object{"requested_for": "bob", "role": "other", "force": true}, perms{auth.ChangeRole}},
 	{"role-change-request", object{"requested_for": "ann", "role": "other", "force": true}, perms{auth.ChangeRole}},
+	{"role-change-request", object{"roles": []string{"nobody"}, "role": "other", "force": true}, perms{auth.ChangeRole}},
 	{"role-change", object{"role": "other", "token": "none"}, nil},
 	{"peer-leave-request", object{"requested_for": "bob"}, perms{auth.RemoveOthers}},
 	{"end-room", nil, perms{auth.EndRoom}},

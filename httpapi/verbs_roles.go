@@ -1,17 +1,22 @@
 package httpapi
 
-// roleChangeRequest gives another peer a role, or asks it to take one.
+// roleChangeRequest gives another peer a role, or asks it to take one; with roles, what 100ms's clients send for many at
+// once, all peers that have one of them.
 func roleChangeRequest(k *call) ([]byte, error) {
 	var q struct {
 		opID
-		RequestedFor string `json:"requested_for"`
-		Role         string `json:"role"`
-		Force        bool   `json:"force"`
+		RequestedFor string   `json:"requested_for"`
+		Roles        []string `json:"roles"`
+		Role         string   `json:"role"`
+		Force        bool     `json:"force"`
 	}
 	if err := k.bind(&q); err != nil {
 		return nil, err
 	}
 	n, c := k.conn.srv.node, k.conn.member.Caller(q.OpID)
+	if q.RequestedFor == "" && len(q.Roles) > 0 {
+		return empty, n.ChangeRoles(k.conn.ctx, c, q.Roles, q.Role, q.Force)
+	}
 	if q.Force {
 		_, err := n.SetRole(k.conn.ctx, c, q.RequestedFor, q.Role)
 		return empty, err

@@ -235,7 +235,11 @@ test('roles are changed, by force and by request', async () => {
   bob.actions.rejectChangeRole(asked);
   await cat.actions.sendGroupMessage('to speakers', ['speaker']);
   await bob.told('NEW_MESSAGE', m => m.message === 'to speakers');
-  await cat.actions.removePeer(bob.id, 'done');
+  await ann.actions.changeRoleOfPeersWithRoles(['speaker', 'admin'], 'guest');
+  await ann.until('roles', () => [bob, cat].every(c => ann.peer(c.id).roleName === 'guest'));
+  await cat.until('own role', () => cat.get(hms.selectLocalPeerRoleName) === 'guest');
+  await refused(cat.actions.changeRoleOfPeersWithRoles(['host'], 'guest'), 403);
+  await ann.actions.removePeer(bob.id, 'done');
   await bob.told('REMOVED_FROM_ROOM');
 });
 

@@ -24,6 +24,9 @@ const freePort = () =>
 // Whatever way this process ends, what it started does too.
 const running = new Set();
 process.on('exit', () => running.forEach(child => child.kill('SIGKILL')));
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.on(signal, () => process.exit(1));
+}
 
 /** Runs a command until it has said what shows that it is ready; its output is kept for who wants to know why it isn't. */
 function run(command, args, env, ready) {
