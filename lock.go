@@ -13,7 +13,7 @@ type Lock struct {
 	Token     uint64   // seq of the acquisition
 	ExpiresAt int64    // epoch milliseconds
 	Keys      Patterns // what only the holder may write while it holds the lock
-	Waiters   int      // how many wait for it; known from a list only
+	Waiters   int      // how many wait for it; negative: not counted
 }
 
 // AppendJSON appends the lock as clients see it.
@@ -28,7 +28,11 @@ func (l *Lock) AppendJSON(dst []byte) []byte {
 		}
 		dst = AppendString(dst, string(k))
 	}
-	return append(strconv.AppendInt(append(dst, `],"waiters":`...), int64(l.Waiters), 10), '}')
+	dst = append(dst, ']')
+	if l.Waiters >= 0 {
+		dst = strconv.AppendInt(append(dst, `,"waiters":`...), int64(l.Waiters), 10)
+	}
+	return append(dst, '}')
 }
 
 // Holding names one holding of a lock: a write that carries it is refused unless it is the current one.

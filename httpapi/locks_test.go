@@ -49,7 +49,7 @@ func TestLocks(t *testing.T) {
 		}
 		has(t, "again", ann.ok("lock-acquire", object{"name": "l", "ttl_ms": 60000}), "token", token)
 		has(t, "held", bob.fails("lock-acquire", object{"name": "l", "ttl_ms": 1000}, 409, "lock_held"),
-			"data.lock.peer_id", "ann", "data.lock.token", token, "data.lock.keys.0", "k*")
+			"data.lock.peer_id", "ann", "data.lock.token", token, "data.lock.keys.0", "k*", "data.lock.waiters", absent)
 
 		bob.fails("set-metadata", object{"key": "key", "data": 1}, 409, "lock_held")
 		bob.fails("update-metadata", object{"ops": []object{{"op": "set", "key": "key", "data": 1}}}, 409, "lock_held")

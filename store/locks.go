@@ -136,6 +136,7 @@ func lockOf(name, record string) hearth.Lock {
 func lockRefusal(r reply, err error) error {
 	if reason := hearth.ReasonOf(err); (reason == hearth.ReasonLockHeld || reason == hearth.ReasonLockLost) && r.has(1) {
 		l := lockOf(r.str(0), r.str(1))
+		l.Waiters = -1
 		hearth.AsError(err).Lock = &l
 	}
 	return err

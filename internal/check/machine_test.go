@@ -419,7 +419,7 @@ func (m *machine) isLock(what string, r *watched, name string, err error, why he
 }
 
 func (l *lock) shown() *hearth.Lock {
-	return &hearth.Lock{Name: l.name, Peer: l.peer, Token: l.token, ExpiresAt: l.expires, Keys: l.keys}
+	return &hearth.Lock{Name: l.name, Peer: l.peer, Token: l.token, ExpiresAt: l.expires, Keys: l.keys, Waiters: -1}
 }
 
 func (m *machine) stopWaiting() {

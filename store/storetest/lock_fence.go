@@ -47,7 +47,7 @@ func testLockFence(f *fixture) {
 				next := f.hold(bob, "l")
 				f.refused(room, hearth.ReasonLockLost, func() error {
 					err := write(f, room, w)
-					f.equal("now", hearth.AsError(err).Lock, &hearth.Lock{Name: "l", Peer: "bob", Token: next.Token, ExpiresAt: next.ExpiresAt})
+					f.equal("now", hearth.AsError(err).Lock, &hearth.Lock{Name: "l", Peer: "bob", Token: next.Token, ExpiresAt: next.ExpiresAt, Waiters: -1})
 					return err
 				})
 				f.ok(f.release(bob, "l", next))
