@@ -15,8 +15,8 @@ func (h *Hub) Follow(ctx context.Context, name string, s Subscriber) (*Subscript
 }
 
 // Await takes the place of Activate if the subscriber, who follows the room, has found it without a session since Follow
-// returned: it begins with the first change of the next one, or of an earlier one that is heard late, whole. known is the epoch of a session whose end it knows of, ""
-// for none: nothing of that one is delivered.
+// returned: it begins with the first change of the next one, or of an earlier one that is heard late, whole. known is the
+// epoch of a session whose end it knows of, "" for none: nothing of that one is delivered.
 func (s *Subscription) Await(known string) {
 	r := s.room
 	r.mu.Lock()

@@ -40,17 +40,16 @@ func onDesk(t *testing.T, f func(d *desk)) {
 }
 
 // sub adds a subscriber that is not active yet.
-func (d *desk) sub() (*Subscription, *ear) {
-	e := newEar(d)
-	s := &Subscription{room: d.room, to: e}
-	<-d.room.add(s)
-	return s, e
-}
+func (d *desk) sub() (*Subscription, *ear) { return d.add(false) }
 
 // follower adds one that follows the room.
-func (d *desk) follower() (*Subscription, *ear) {
-	s, e := d.sub()
-	s.follows, e.follows = true, true
+func (d *desk) follower() (*Subscription, *ear) { return d.add(true) }
+
+func (d *desk) add(follows bool) (*Subscription, *ear) {
+	e := newEar(d)
+	e.follows = follows
+	s := &Subscription{room: d.room, to: e, follows: follows}
+	<-d.room.add(s)
 	return s, e
 }
 
