@@ -10,7 +10,8 @@ import (
 // `reason` that clients see; the status codes of each transport stand in one table, in httpapi.
 type Reason string
 
-// Reasons. All but ReasonOutcomeUnknown and ReasonInternal mean that nothing was executed.
+// Reasons. All but ReasonOutcomeUnknown and ReasonInternal mean that nothing was executed, but for expiries that the call
+// met, and calls that say of themselves that they take several steps (many peers' roles, a user's disconnect).
 const (
 	ReasonNotJSON         Reason = "not_json"         // the text is not JSON
 	ReasonBadRequest      Reason = "bad_request"      // JSON, but not a request; or a call that is out of place

@@ -61,10 +61,10 @@ func newMetrics(s *Server) *metrics {
 		gauge("hearth_rooms_subscribed", "Rooms that this node listens to.", func() float64 { return float64(hub.Rooms()) }),
 		gauge("hearth_subscription_silent_seconds", "How long the subscription has said nothing.", func() float64 { return hub.Silent().Seconds() }),
 		counter("hearth_changes_received_total", "Changes heard from Redis.", hub.Stats.Received.Load),
-		counter("hearth_changes_delivered_total", "Changes handed to members.", hub.Stats.Delivered.Load),
+		counter("hearth_changes_delivered_total", "Changes handed to members and streams.", hub.Stats.Delivered.Load),
 		counter("hearth_changes_duplicate_total", "Changes heard again.", hub.Stats.Duplicates.Load),
 		counter("hearth_log_repairs_total", "Logs read because a change didn't follow.", hub.Stats.Repairs.Load),
-		counter("hearth_members_lost_total", "Members whose continuity was lost.", hub.Stats.Lost.Load),
+		counter("hearth_members_lost_total", "Members and streams whose continuity was lost.", hub.Stats.Lost.Load),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)

@@ -1,4 +1,4 @@
-// Package httpapi is the node's HTTP surface: REST, the WebSocket with its JSON-RPC, health, readiness and metrics. It
+// Package httpapi is the node's HTTP surface: REST, event streams, the WebSocket with its JSON-RPC, health, readiness and metrics. It
 // decodes requests, calls the verbs of package node, and encodes what they return; it holds the one table of what errors
 // become on the wire. It is the only package that knows echo and the WebSocket library.
 //

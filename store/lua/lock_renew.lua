@@ -6,6 +6,9 @@
 local NAME, TTL, HOLDER = ARGV[8], ARGV[10], ARGV[11]
 local refusal = fence()
 if refusal then return {refusal} end
+local first, full = repeated()
+if first then return {'ok', session, first} end
+if full then return {full} end
 local l = current(NAME)
 if not l or l.token ~= ARGV[9] or HOLDER ~= '' and l.peer ~= HOLDER then
   return refuse('lock_lost', NAME, l and l.rec)
@@ -14,4 +17,6 @@ if TTL ~= '' then l.ttl = TTL end
 l.expires = num(now + tonumber(l.ttl))
 keep_lock(l)
 if composed > committed then commit() end
-return {'ok', session, l.token .. ' ' .. l.expires}
+local result = l.token .. ' ' .. l.expires
+remember(result)
+return {'ok', session, result}

@@ -148,6 +148,22 @@ func testLock(f *fixture) {
 		})
 	})
 
+	f.run("a repeated renewal and a repeated release get the first result", func(f *fixture) {
+		room := f.newRoom()
+		ann := f.join(room, "ann")
+		h := f.hold(ann, "l", holdFor(time.Minute))
+		lock, w := hearth.Holding{Name: "l", Token: h.Token}, with(ann.Writer, "1")
+		first, err := f.s.RenewLock(f.ctx(), room, w, lock, time.Hour, "ann")
+		f.ok(err)
+		f.ok(f.s.ReleaseLock(f.ctx(), room, w, lock, "ann"))
+		f.unchanged(room, func() error {
+			again, err := f.s.RenewLock(f.ctx(), room, w, lock, time.Hour, "ann")
+			f.equal("renewed", again, first)
+			return err
+		})
+		f.unchanged(room, func() error { return f.s.ReleaseLock(f.ctx(), room, w, lock, "ann") })
+	})
+
 	f.run("a lock that is not renewed expires", func(f *fixture) {
 		room := f.newRoom()
 		ann := f.join(room, "ann")
