@@ -3,6 +3,7 @@ package httpapi
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -77,7 +78,7 @@ func TestStreamsThatAreCutLoseNothing(t *testing.T) {
 	each(t, func(c *cluster) {
 		ann := c.join(0, "r", "ann", "guest", object{"listen": []string{"*"}})
 		bob := c.join(1, "r", "bob", "host", nil)
-		c.settle("r", ann)
+		c.settle(ann)
 		annToken := c.mint(auth.Principal{Room: "r", User: "u-ann", Role: "guest", Peer: "ann"})
 		streams := map[string]*cutter{"ann": newCutter(c, annToken), "server": newCutter(c, c.server())}
 		var wg sync.WaitGroup
@@ -221,9 +222,7 @@ func TestStreamShowsNobodyElsesMessages(t *testing.T) {
 			{object{}, "on-broadcast", "on-broadcast", "on-broadcast"},
 		} {
 			params := object{"info": object{"message": 1}}
-			for k, v := range tt.params {
-				params[k] = v
-			}
+			maps.Copy(params, tt.params)
 			ann.ok("broadcast", params)
 			mark := c.mark("r")
 			for k, want := range map[*reading]string{bob: tt.bob, named: tt.bob, thief: tt.others, other: tt.others, server: tt.servers} {
@@ -436,7 +435,7 @@ func TestStreamsEndWithTheNode(t *testing.T) {
 func TestStreamThatIsNotRead(t *testing.T) {
 	c := newCluster(t, setup{})
 	ann := c.join(0, "r", "ann", "host", nil)
-	nc, err := net.Dial("tcp", c.nodes[1].addr)
+	nc, err := new(net.Dialer).DialContext(t.Context(), "tcp", c.nodes[1].addr)
 	if err != nil {
 		t.Fatal(err)
 	}
