@@ -293,10 +293,10 @@ func (c *cluster) mark(room string) string {
 	return m
 }
 
-// settle takes off the inboxes of members of the room r all that has come until now, or is on its way.
-func (c *cluster) settle(clients ...*client) {
+// settle takes off the inboxes all that has come until now, or is on its way.
+func (c *cluster) settle(room string, clients ...*client) {
 	c.Helper()
-	m := c.mark("r")
+	m := c.mark(room)
 	for _, k := range clients {
 		k.before(m)
 	}

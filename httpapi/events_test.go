@@ -78,7 +78,7 @@ func TestStreamsThatAreCutLoseNothing(t *testing.T) {
 	each(t, func(c *cluster) {
 		ann := c.join(0, "r", "ann", "guest", object{"listen": []string{"*"}})
 		bob := c.join(1, "r", "bob", "host", nil)
-		c.settle(ann)
+		c.settle("r", ann)
 		annToken := c.mint(auth.Principal{Room: "r", User: "u-ann", Role: "guest", Peer: "ann"})
 		streams := map[string]*cutter{"ann": newCutter(c, annToken), "server": newCutter(c, c.server())}
 		var wg sync.WaitGroup

@@ -224,7 +224,7 @@ func TestRolesOfManyAreChanged(t *testing.T) {
 	c := newCluster(t, setup{})
 	ann, bob := c.join(0, "r", "ann", "host", nil), c.join(1, "r", "bob", "guest", nil)
 	cat, dan := c.join(0, "r", "cat", "stage", nil), c.join(1, "r", "dan", "other", nil)
-	c.settle(ann, bob, cat, dan)
+	c.settle("r", ann, bob, cat, dan)
 	change := func(roles []string, role string, force bool) object {
 		return object{"roles": roles, "role": role, "force": force}
 	}

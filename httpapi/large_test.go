@@ -19,7 +19,7 @@ func TestLargeRoom(t *testing.T) {
 		bob.ok("listen-peers", object{"all": true})
 		bob.fails("listen-peers", nil, -32602, "bad_params")
 		bob.fails("listen-peers", object{"all": 1}, -32602, "bad_params")
-		c.settle(ann, bob, cat)
+		c.settle("r", ann, bob, cat)
 
 		// heard returns what each heard until now beside counts, which come when they come.
 		heard := func(clients ...*client) string {

@@ -56,7 +56,7 @@ func TestMessages(t *testing.T) {
 		bob := c.join(1, "r", "bob", "guest", nil)
 		cat := c.join(1, "r", "cat", "guest", nil)
 		all := []*client{ann, bob, cat}
-		c.settle(all...)
+		c.settle("r", all...)
 		for _, tt := range []struct {
 			name   string
 			from   *client

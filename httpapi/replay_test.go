@@ -101,22 +101,23 @@ func TestReplayOfARoleThatTheLogForgot(t *testing.T) {
 // Who could not read is not given it later, either.
 func TestReplayKeepsWhatCouldNotBeRead(t *testing.T) {
 	c := newCluster(t, setup{roles: rolesOfAll(t)})
-	ann := c.join(0, "r", "ann", roleOf(everything), nil)
-	bob := c.join(1, "r", "bob", "has.read", nil)
+	ann := c.join(0, "s", "ann", roleOf(everything), nil)
+	bob := c.join(1, "s", "bob", "has.read", nil)
 	role := func(role string) {
 		t.Helper()
-		c.do("PATCH", "/v1/rooms/r/peers/bob", c.server(), `{"role":"`+role+`"}`).is(200)
+		c.do("PATCH", "/v1/rooms/s/peers/bob", c.server(), `{"role":"`+role+`"}`).is(200)
 		bob.hears("on-peer-update", "role", role)
 	}
+	c.settle("s", ann, bob)
 	role("nothing")
 	from := at(t, bob.ok("ping", nil), "cursor")
 	ann.ok("set-metadata", object{"data": 1})
 	ann.ok("broadcast", object{"info": object{"message": 1}})
 	role("has.read")
-	mark := c.mark("r")
-	if got := c.watch(0, "r", c.token("r", "bob", "has.read"), from).before(mark); got != "on-peer-update" {
+	mark := c.mark("s")
+	if got := c.watch(0, "s", c.token("s", "bob", "has.read"), from).before(mark); got != "on-peer-update" {
 		t.Errorf("a stream is given %q", got)
 	}
-	page := c.do("GET", "/v1/rooms/r/events?after="+from, c.token("r", "bob", "has.read"), "", "Accept", "application/json").is(200)
+	page := c.do("GET", "/v1/rooms/s/events?after="+from, c.token("s", "bob", "has.read"), "", "Accept", "application/json").is(200)
 	page.has("recovered", "true", "events.#", "2", "events.0.method", "on-peer-update")
 }

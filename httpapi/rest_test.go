@@ -141,7 +141,7 @@ func TestMessagesOverHTTP(t *testing.T) {
 		c.do("POST", path, s, `{"message":1}`).problem(409, "no_session")
 		ann := c.join(1, "r", "ann", "host", nil)
 		bob := c.join(0, "r", "bob", "guest", nil)
-		c.settle(ann, bob)
+		c.settle("r", ann, bob)
 		a := c.do("POST", path, s, `{"message":{"x":[1]},"type":"t","message_id":"m"}`).is(202).has("message_id", "m")
 		for _, k := range []*client{ann, bob} {
 			k.hears("on-broadcast", "peer", absent, "message_id", "m", "seq", a.at("seq"), "timestamp", a.at("timestamp"), "info.message.x.0", "1")

@@ -252,7 +252,7 @@ func TestRepeats(t *testing.T) {
 	each(t, func(c *cluster) {
 		ann := c.join(0, "r", "ann", "host", nil)
 		bob := c.join(1, "r", "bob", "guest", object{"listen": []string{"*"}})
-		c.settle(ann, bob)
+		c.settle("r", ann, bob)
 		first := ann.ok("set-metadata", object{"key": "k", "data": 1, "op_id": "o1"})
 		if again := ann.ok("set-metadata", object{"key": "k", "data": 1, "op_id": "o1"}); again != first {
 			t.Errorf("the repeat got %s, not %s", again, first)
