@@ -90,6 +90,16 @@ func (r *Roles) Role(name string) Role {
 	return g
 }
 
+// AllMay reports whether every role, also one that is not named, has a permission.
+func (r *Roles) AllMay(perm Permission) bool {
+	for _, g := range r.Known() {
+		if !slices.Contains(g.Permissions, perm) {
+			return false
+		}
+	}
+	return r != nil && slices.Contains(r.other.Permissions, perm)
+}
+
 // Allow returns nil if p may do in room what perm names, and else a forbidden error that says why not. It is asked on
 // every call; a yes allocates nothing. Of Write it says only whether there is a key that may be written: for a write ask
 // AllowWrite.

@@ -38,6 +38,22 @@ func TestDefaultRoles(t *testing.T) {
 	}
 }
 
+func TestAllMay(t *testing.T) {
+	for text, want := range map[string]bool{
+		"roles: {a: {permissions: [read]}}\ndefault: {permissions: [all]}":     true,
+		"roles: {a: {permissions: [lock]}}\ndefault: {permissions: [read]}":    false,
+		"roles: {a: {permissions: [read]}}\ndefault: {permissions: [history]}": false,
+		"roles: {a: {permissions: [read]}}":                                    false,
+	} {
+		if got := loadRoles(t, text).AllMay(Read); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+	if r := DefaultRoles(); !r.AllMay(Read) || r.AllMay(History) || (*Roles)(nil).AllMay(Read) {
+		t.Error("the default roles")
+	}
+}
+
 func TestAllow(t *testing.T) {
 	peer := &Principal{Room: "room-1", User: "alice", Role: "host"}
 	server := &Principal{Management: true}

@@ -100,7 +100,7 @@ func (c *conn) expire(p *auth.Principal) {
 func (c *conn) read() (code node.CloseCode, reason string) {
 	defer func() {
 		if r := recover(); r != nil { // a fault in one call must not end the node's other connections
-			c.srv.log.Error("panic", "remote", c.nc.RemoteAddr().String(), "panic", r, "stack", string(debug.Stack()))
+			c.panicked(r)
 			code, reason = node.CloseInternal, "internal error"
 		}
 	}()
@@ -122,6 +122,11 @@ func (c *conn) read() (code node.CloseCode, reason string) {
 			return 0, ""
 		}
 	}
+}
+
+// panicked logs a fault of ours, in the function that recovered from it.
+func (c *conn) panicked(r any) {
+	c.srv.log.Error("panic", "remote", c.nc.RemoteAddr().String(), "panic", r, "stack", string(debug.Stack()))
 }
 
 const (

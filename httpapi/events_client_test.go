@@ -47,7 +47,7 @@ func (c *cluster) watch(i int, room, token, last string, query ...string) *readi
 	if last != "" {
 		r.Header.Set("Last-Event-ID", last)
 	}
-	res, err := (&http.Client{Transport: c.http.Transport}).Do(r)
+	res, err := (&http.Client{Transport: c.http.Transport}).Do(r) //nolint:bodyclose // by the goroutine that reads it
 	if err != nil {
 		c.Fatal(err)
 	}

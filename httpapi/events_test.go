@@ -3,6 +3,7 @@ package httpapi
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -221,9 +222,7 @@ func TestStreamShowsNobodyElsesMessages(t *testing.T) {
 			{object{}, "on-broadcast", "on-broadcast", "on-broadcast"},
 		} {
 			params := object{"info": object{"message": 1}}
-			for k, v := range tt.params {
-				params[k] = v
-			}
+			maps.Copy(params, tt.params)
 			ann.ok("broadcast", params)
 			mark := c.mark("r")
 			for k, want := range map[*reading]string{bob: tt.bob, named: tt.bob, thief: tt.others, other: tt.others, server: tt.servers} {
@@ -436,7 +435,7 @@ func TestStreamsEndWithTheNode(t *testing.T) {
 func TestStreamThatIsNotRead(t *testing.T) {
 	c := newCluster(t, setup{})
 	ann := c.join(0, "r", "ann", "host", nil)
-	nc, err := net.Dial("tcp", c.nodes[1].addr)
+	nc, err := new(net.Dialer).DialContext(t.Context(), "tcp", c.nodes[1].addr)
 	if err != nil {
 		t.Fatal(err)
 	}

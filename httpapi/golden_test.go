@@ -176,7 +176,7 @@ func TestGoldenLocks(t *testing.T) {
 		s.call(ann, "set-metadata", object{"key": "brief", "data": 1, "ttl_ms": 1})
 		ann.newest(`"expired"`)
 		s.call(bob, "lock-renew", object{"name": "l", "token": 3, "ttl_ms": 60000})
-		waits := ann.later("lock-acquire", `{"name":"l","ttl_ms":60000,"wait_ms":60000}`)
+		waits := ann.later(`{"name":"l","ttl_ms":60000,"wait_ms":60000}`)
 		c.waiters(1)
 		s.call(bob, "lock-release", object{"name": "l", "token": 3})
 		s.add("ann lock-acquire (waited)", ann.replyTo(waits))

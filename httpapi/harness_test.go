@@ -42,6 +42,7 @@ type setup struct {
 	greetAfter  time.Duration // an hour, so that the order of messages is what tells
 	publicWS    string
 	heartbeat   time.Duration
+	write       time.Duration // the http.Server's WriteTimeout and ReadTimeout, if not the usual ones
 	limits      hearth.Limits
 	roles       *auth.Roles
 }
@@ -136,6 +137,9 @@ func (c *cluster) start(s setup) {
 		c.Fatal(err)
 	}
 	hs := srv.HTTPServer()
+	if s.write > 0 {
+		hs.WriteTimeout, hs.ReadTimeout = s.write, s.write
+	}
 	served := make(chan struct{})
 	go func() { // ends with hs.Close
 		defer close(served)

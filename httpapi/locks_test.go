@@ -10,12 +10,12 @@ import (
 
 const locks = tree + "/r/locks"
 
-// later sends a request without waiting for its reply, which replyTo takes.
-func (k *client) later(name, params string) (id string) {
+// later sends a lock-acquire without waiting for its reply, which replyTo takes.
+func (k *client) later(params string) (id string) {
 	k.Helper()
 	k.ids++
 	id = strconv.Itoa(k.ids)
-	k.send(`{"jsonrpc":"2.0","id":` + id + `,"method":"` + name + `","params":` + params + `}`)
+	k.send(`{"jsonrpc":"2.0","id":` + id + `,"method":"lock-acquire","params":` + params + `}`)
 	return id
 }
 
@@ -62,9 +62,9 @@ func TestLocks(t *testing.T) {
 			"locks.#", "1", "locks.0.name", "l", "locks.0.peer_id", "ann", "locks.0.keys.0", "k*", "locks.0.waiters", "0")
 
 		// Both wait, on another node; what they ask for besides is answered meanwhile.
-		first := bob.later("lock-acquire", `{"name":"l","ttl_ms":60000,"wait_ms":60000}`)
+		first := bob.later(`{"name":"l","ttl_ms":60000,"wait_ms":60000}`)
 		c.waiters(1)
-		second := cid.later("lock-acquire", `{"name":"l","ttl_ms":1000,"wait_ms":60000}`)
+		second := cid.later(`{"name":"l","ttl_ms":1000,"wait_ms":60000}`)
 		c.waiters(2)
 		bob.open()
 		has(t, "renew", ann.ok("lock-renew", object{"name": "l", "token": num, "ttl_ms": 60000}), "expires_at.#", absent)
@@ -87,13 +87,13 @@ func TestLockWaits(t *testing.T) {
 	token := at(t, ann.ok("lock-acquire", object{"name": "l", "ttl_ms": 60000}), "token")
 
 	t.Run("who waits in vain is told who holds it", func(*testing.T) {
-		has(t, "late", bob.replyTo(bob.later("lock-acquire", `{"name":"l","ttl_ms":1000,"wait_ms":50}`)),
+		has(t, "late", bob.replyTo(bob.later(`{"name":"l","ttl_ms":1000,"wait_ms":50}`)),
 			"error.data.reason", "lock_held", "error.data.lock.peer_id", "ann")
 		c.waiters(0)
 	})
 	t.Run("two calls of one peer wait for one place", func(*testing.T) {
-		short := bob.later("lock-acquire", `{"name":"l","ttl_ms":60000,"wait_ms":100}`)
-		long := bob.later("lock-acquire", `{"name":"l","ttl_ms":60000,"wait_ms":60000}`)
+		short := bob.later(`{"name":"l","ttl_ms":60000,"wait_ms":100}`)
+		long := bob.later(`{"name":"l","ttl_ms":60000,"wait_ms":60000}`)
 		has(t, "short", bob.replyTo(short), "error.data.reason", "lock_held")
 		c.waiters(1)
 		num, _ := strconv.Atoi(token)
@@ -106,14 +106,14 @@ func TestLockWaits(t *testing.T) {
 	})
 	t.Run("a waiter whose connection breaks is dropped", func(*testing.T) {
 		cid := c.join(0, "r", "cid", "guest", nil)
-		cid.later("lock-acquire", `{"name":"l","ttl_ms":60000,"wait_ms":60000}`)
+		cid.later(`{"name":"l","ttl_ms":60000,"wait_ms":60000}`)
 		c.waiters(1)
 		cid.drop()
 		c.waiters(0)
 	})
 	t.Run("a waiter who leaves is not answered", func(*testing.T) {
 		cid := c.join(0, "r", "cid", "guest", nil)
-		cid.later("lock-acquire", `{"name":"l","ttl_ms":60000,"wait_ms":60000}`)
+		cid.later(`{"name":"l","ttl_ms":60000,"wait_ms":60000}`)
 		c.waiters(1)
 		cid.ok("leave", nil)
 		cid.closed(node.CloseNormal)
@@ -125,9 +125,9 @@ func TestLockWaits(t *testing.T) {
 		}
 		bob.ok("lock-acquire", object{"name": "y", "ttl_ms": 60000})
 		for i := range 64 {
-			ann.later("lock-acquire", `{"name":"x`+strconv.Itoa(i)+`","ttl_ms":1000,"wait_ms":60000}`)
+			ann.later(`{"name":"x` + strconv.Itoa(i) + `","ttl_ms":1000,"wait_ms":60000}`)
 		}
-		has(t, "one more", ann.replyTo(ann.later("lock-acquire", `{"name":"y","ttl_ms":1000,"wait_ms":60000}`)),
+		has(t, "one more", ann.replyTo(ann.later(`{"name":"y","ttl_ms":1000,"wait_ms":60000}`)),
 			"error.data.reason", "too_many")
 	})
 }

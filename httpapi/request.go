@@ -146,15 +146,15 @@ func readFailure(err error) error {
 	return &hearth.Error{Reason: hearth.ReasonBadRequest, Detail: "the body could not be read", Cause: err}
 }
 
-// queryInt returns a query parameter that is a whole number; 0 if it is absent.
-func queryInt(c echo.Context, name string) (int, error) {
-	v := c.QueryParam(name)
+// queryLimit returns how many things a request wants in a page; 0 if it doesn't say.
+func queryLimit(c echo.Context) (int, error) {
+	v := c.QueryParam("limit")
 	if v == "" {
 		return 0, nil
 	}
 	n, err := strconv.Atoi(v)
 	if err != nil || n < 1 {
-		return 0, hearth.BadParams("%s must be a whole number above 0", name)
+		return 0, hearth.BadParams("limit must be a whole number above 0")
 	}
 	return n, nil
 }

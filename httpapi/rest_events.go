@@ -135,7 +135,7 @@ func (s *Server) Streams() int {
 
 // pageOfEvents answers with one page of the log.
 func (s *Server) pageOfEvents(c echo.Context, k *node.Caller, q node.WatchParams) error {
-	limit, err := queryInt(c, "limit")
+	limit, err := queryLimit(c)
 	if err != nil {
 		return err
 	}

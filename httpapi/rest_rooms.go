@@ -23,7 +23,7 @@ func appendSession(dst []byte, s *hearth.Session) []byte {
 }
 
 func (s *Server) listRooms(c echo.Context) error {
-	limit, err := queryInt(c, "limit")
+	limit, err := queryLimit(c)
 	if err != nil {
 		return err
 	}

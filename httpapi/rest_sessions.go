@@ -34,7 +34,7 @@ func appendSummary(dst []byte, s *hearth.Summary) []byte {
 }
 
 func (s *Server) listSessions(c echo.Context) error {
-	limit, err := queryInt(c, "limit")
+	limit, err := queryLimit(c)
 	if err != nil {
 		return err
 	}

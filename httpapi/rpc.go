@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/node"
 )
 
 // maxBatch bounds the requests of one JSON-RPC batch.
@@ -127,6 +128,12 @@ func (k *call) run(dst []byte, text []byte) (frame []byte, replied bool) {
 }
 
 func (k *call) finishLater(id json.RawMessage, began time.Time) {
+	defer func() {
+		if r := recover(); r != nil {
+			k.conn.panicked(r)
+			k.conn.Close(node.CloseInternal, "internal error")
+		}
+	}()
 	result, failed := k.later()
 	if frame, replied := k.reply(textFrame(), id, began, result, failed); replied {
 		k.conn.Snapshot(finishFrame(frame))

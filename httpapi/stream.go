@@ -175,8 +175,8 @@ func (st *feed) run(ctx context.Context, w *writer, watcher *node.Watcher, beat 
 	}
 	timer := time.NewTimer(beat)
 	defer timer.Stop()
-	silent := 0 // beats since something bore a cursor
-	for {
+	silent := 0            // beats since something bore a cursor
+	for ctx.Err() == nil { // looked at each time: in a busy room something always waits
 		notices, counted, lost, ended := st.take()
 		switch {
 		case len(notices) > 0:
@@ -232,6 +232,7 @@ func (st *feed) run(ctx context.Context, w *writer, watcher *node.Watcher, beat 
 			}
 		}
 	}
+	return nil
 }
 
 func cursorNotice(at hearth.Cursor) *node.Notice {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/hearthstore/hearth"
@@ -145,8 +146,9 @@ type Wait struct {
 	member *Member
 	lock   string
 	ttl    time.Duration
+	from   uint64 // the lowest token that it can be given: of an earlier holding the node may hear late
 	timer  *time.Timer
-	got    chan Held // has room for one
+	got    chan Held // has room for one: the newest
 }
 
 // Acquire is Node.Acquire for a member, which is told of the lock's changes and so can wait for it. If it has to, it
@@ -170,7 +172,7 @@ func (m *Member) Acquire(ctx context.Context, op string, q AcquireParams, patien
 		m.unawait(w)
 		return held, nil, err
 	}
-	w.timer = time.NewTimer(patience)
+	w.from, w.timer = held.Token, time.NewTimer(patience)
 	return Held{}, w, nil
 }
 
@@ -179,15 +181,21 @@ func (w *Wait) End(ctx context.Context) (Held, error) {
 	m := w.member
 	defer m.unawait(w)
 	defer w.timer.Stop()
-	select {
-	case held := <-w.got:
-		m.node.sweeper.expect(m.room, w.ttl)
-		return held, nil
-	case <-ctx.Done(): // the socket is gone, and the place in the queue goes with the membership
-		return Held{}, &hearth.Error{Reason: hearth.ReasonNotMember, Detail: "the connection has ended", Cause: ctx.Err()}
-	case <-w.timer.C:
+	for late := false; !late; {
+		select {
+		case held := <-w.got:
+			if held.Token < w.from {
+				continue
+			}
+			m.node.sweeper.expect(m.room, w.ttl)
+			return held, nil
+		case <-ctx.Done(): // the socket is gone, and the place in the queue goes with the membership
+			return Held{}, &hearth.Error{Reason: hearth.ReasonNotMember, Detail: "the connection has ended", Cause: ctx.Err()}
+		case <-w.timer.C:
+			late = true
+		}
 	}
-	if m.others(w) { // another call of the same peer still waits for it: the place in the queue is its, too
+	if m.unawait(w) { // another call of the same peer still waits for it: the place in the queue is its, too
 		return Held{}, hearth.Errorf(hearth.ReasonLockHeld, "the lock was not free within wait_ms")
 	}
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
@@ -205,27 +213,12 @@ func (m *Member) await(w *Wait) error {
 	return nil
 }
 
-func (m *Member) unawait(w *Wait) {
+// unawait takes a wait off the member's, and reports whether another call waits for the same lock.
+func (m *Member) unawait(w *Wait) (others bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i := range m.waits {
-		if m.waits[i] == w {
-			m.waits = append(m.waits[:i], m.waits[i+1:]...)
-			return
-		}
-	}
-}
-
-// others reports whether another call waits for the same lock.
-func (m *Member) others(w *Wait) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, o := range m.waits {
-		if o != w && o.lock == w.lock {
-			return true
-		}
-	}
-	return false
+	m.waits = slices.DeleteFunc(m.waits, func(o *Wait) bool { return o == w })
+	return slices.ContainsFunc(m.waits, func(o *Wait) bool { return o.lock == w.lock })
 }
 
 // given takes note of a lock that became the member's. m.mu is held.
@@ -236,9 +229,10 @@ func (m *Member) given(c *change) {
 	for _, w := range m.waits {
 		if w.lock == c.Lock.Name {
 			select {
-			case w.got <- Held{Session: m.Welcome.ID, Token: c.Lock.Token, ExpiresAt: c.Lock.ExpiresAt}:
+			case <-w.got: // an older one
 			default:
 			}
+			w.got <- Held{Session: m.Welcome.ID, Token: c.Lock.Token, ExpiresAt: c.Lock.ExpiresAt}
 		}
 	}
 }

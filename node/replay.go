@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -24,13 +25,19 @@ type reader struct {
 // names, or else the first that its user has in the session. Its role there is the store's.
 func (n *Node) reader(ctx context.Context, c *Caller, keys hearth.Patterns) (reader, error) {
 	p := c.Principal
-	id := c.Conn.Peer
-	if id == "" {
-		id = p.Peer
-	}
-	r := reader{view: n.readerView(p, c.Room, id, keys), id: id}
+	r := reader{view: n.readerView(p, c.Room, p.Peer, keys), id: cmp.Or(p.Peer, c.Conn.Peer)}
 	if !p.Management {
-		if id == "" {
+		// A conn_id is not proven here: one that is none of the user's must not hide the peer, and the role, that it has.
+		if r.id != p.Peer {
+			_, q, err := n.store.Peer(ctx, c.Room, "", r.id)
+			switch reason := hearth.ReasonOf(err); {
+			case err != nil && reason != hearth.ReasonNoSession && reason != hearth.ReasonNotFound:
+				return reader{}, err
+			case err != nil || q.User != p.User:
+				r.id = ""
+			}
+		}
+		if r.id == "" {
 			_, peers, err := n.store.Peers(ctx, c.Room, "")
 			if err != nil && hearth.ReasonOf(err) != hearth.ReasonNoSession {
 				return reader{}, err
@@ -86,22 +93,30 @@ func (n *Node) missed(ctx context.Context, c *Caller, r *reader, from hearth.Cur
 // if the log doesn't tell and it would matter: a role is known from where it was given, and where it was taken the old one
 // isn't told.
 func (n *Node) roleAt(ctx context.Context, room string, r *reader, from hearth.Cursor, after []*change) (known bool, err error) {
-	toRoles := slices.IndexFunc(after, func(c *change) bool { return len(c.Audience.Roles) > 0 })
-	placed := slices.IndexFunc(after, r.tells)
-	switch {
-	case r.all || toRoles < 0 || placed < 0: // it is as it was
-		return true, nil
-	case placed < toRoles: // told in time
-		return true, nil
-	case after[placed].Kind == hearth.KindConn: // a takeover keeps the role
-		r.role = after[placed].Role
-		return true, nil
-	case after[placed].Kind == hearth.KindJoin:
+	if r.since.Epoch != from.Epoch { // a membership of another session, which ended meanwhile
 		r.adopt(nil)
+	}
+	placed := slices.IndexFunc(after, r.tells)
+	if r.all || placed <= 0 { // it is as it was, or told in time
+		return true, nil
+	}
+	switch c := after[placed]; c.Kind {
+	case hearth.KindConn: // a takeover keeps the role
+		r.setRole(c.Role)
+		return true, nil
+	case hearth.KindJoin:
+		r.adopt(nil)
+		return true, nil
+	}
+	toRoles := slices.IndexFunc(after[:placed], func(c *change) bool { return len(c.Audience.Roles) > 0 })
+	if toRoles < 0 && n.roles.AllMay(auth.Read) {
 		return true, nil
 	}
 	for seq := uint64(0); seq < from.Seq; {
 		l, err := n.store.Log(ctx, room, "", seq, logStep)
+		if hearth.ReasonOf(err) == hearth.ReasonNoSession {
+			return false, nil
+		}
 		if err != nil {
 			return false, err
 		}
@@ -117,7 +132,8 @@ func (n *Node) roleAt(ctx context.Context, room string, r *reader, from hearth.C
 				break
 			}
 			if r.tells(c) {
-				r.role, known = c.Role, true
+				r.setRole(c.Role)
+				known = true
 			}
 		}
 	}
@@ -245,8 +261,8 @@ func (n *Node) readable(ctx context.Context, c *Caller, r *reader, l *store.Log)
 		at.Nonce = at.Epoch
 	}
 	known, err := n.roleAt(ctx, c.Room, r, at, out)
-	if err == nil && !known { // nobody was promised those: messages to a role are shown from where the log tells it
-		r.role = ""
+	if err == nil && !known { // nobody was promised those: what depends on the role is shown from where the log tells it
+		r.setRole("")
 	}
 	return out, at, err
 }

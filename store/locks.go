@@ -32,7 +32,7 @@ type AcquireRequest struct {
 }
 
 // Acquire gives a lock to a peer, or extends it if the peer holds it: then the token stays and nobody is told. If another
-// peer holds it and Wait is over 0, it returns ErrWaiting: the peer is given the lock when its turn comes, if it is still
+// peer holds it and Wait is over 0, it returns ErrWaiting, and as Token the lowest that its holding can have: the peer is given the lock when its turn comes, if it is still
 // the same connection's and Wait is not over, and an event tells it. Errors: the fence's, not_found (no such peer),
 // lock_held with the lock, too_many.
 func (s *Store) Acquire(ctx context.Context, room string, w Writer, q AcquireRequest) (Held, error) {
@@ -53,7 +53,7 @@ func (s *Store) Acquire(ctx context.Context, room string, w Writer, q AcquireReq
 	case "ok":
 		return heldOf(res[1:]), nil
 	case "waiting":
-		return Held{Session: res.str(1)}, ErrWaiting
+		return Held{Session: res.str(1), Token: uint64(res.num(2))}, ErrWaiting
 	case "not_found":
 		return Held{}, hearth.Errorf(hearth.ReasonNotFound, "peer_id names no peer of this session")
 	default:

@@ -3,8 +3,8 @@
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 lock, 9 ttl (ms), 10 how long to wait (ms, 0: not at all), 11 the holder to be, 12 the
 --   patterns that it binds, each with a newline after it, 13 '1' if such were given (else a holder keeps what it has).
--- Returns: {refusal}, {'not_found'} (no such peer), {'too_many'}, {'lock_held', lock, its record}, {'waiting', session} or
---   {'ok', session, "<token> <expires_at>"}.
+-- Returns: {refusal}, {'not_found'} (no such peer), {'too_many'}, {'lock_held', lock, its record}, {'waiting', session, the
+--   lowest token that its holding can have} or {'ok', session, "<token> <expires_at>"}.
 local NAME, TTL, WAIT, HOLDER, PATTERNS = ARGV[8], ARGV[9], tonumber(ARGV[10]), ARGV[11], ARGV[12]
 local refusal = fence()
 if refusal then return {refusal} end
@@ -57,4 +57,4 @@ if not place then
 end
 redis.call('HSET', Z, place, HOLDER .. ' ' .. conn .. ' ' .. num(deadline) .. ' ' .. TTL .. '\n' .. OP .. '\n' .. PATTERNS)
 if composed > committed then commit() end
-return {'waiting', session}
+return {'waiting', session, upcoming()}

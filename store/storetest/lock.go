@@ -54,13 +54,13 @@ func (f *fixture) release(m member, lock string, h store.Held) error {
 	return f.s.ReleaseLock(f.ctx(), m.Room, m.Writer, hearth.Holding{Name: lock, Token: h.Token}, m.Peer)
 }
 
-// holder is who holds a lock, "" if nobody does.
-func (f *fixture) holder(room, lock string) string {
+// holder is who holds the lock l, "" if nobody does.
+func (f *fixture) holder(room string) string {
 	f.Helper()
 	_, locks, err := f.s.Locks(f.ctx(), room, "")
 	f.ok(err)
 	for _, l := range locks {
-		if l.Name == lock {
+		if l.Name == "l" {
 			return l.Peer
 		}
 	}
@@ -170,11 +170,11 @@ func testLock(f *fixture) {
 		h := f.hold(ann, "l", holdFor(time.Minute))
 		f.unchanged(room, func() error { return f.s.Settle(f.ctx(), store.DueItem{Kind: store.DueTimes, Room: room}) })
 		f.grow(room, 2*time.Minute)
-		f.equal("holder until its event", f.holder(room, "l"), "ann")
+		f.equal("holder until its event", f.holder(room), "ann")
 		w := f.watch(room)
 		f.settle(room)
 		w.tells("lock ann l expired to all")
-		f.equal("holder", f.holder(room, "l"), "")
+		f.equal("holder", f.holder(room), "")
 		f.refused(room, hearth.ReasonLockLost, func() error { return f.release(ann, "l", h) })
 		f.equal("due", f.dueOf(room), nil)
 	})
@@ -184,12 +184,18 @@ func testLock(f *fixture) {
 			call func(f *fixture, ann, bob member, h store.Held) error
 			want []string
 		}{
-			"acquire": {func(f *fixture, _, bob member, _ store.Held) error { _, err := f.acquire(bob, "l"); return err },
-				[]string{"lock ann l expired to all", "lock bob l acquired to all"}},
-			"acquire again": {func(f *fixture, ann, _ member, _ store.Held) error { _, err := f.acquire(ann, "l"); return err },
-				[]string{"lock ann l expired to all", "lock ann l acquired to all"}},
-			"release": {func(f *fixture, ann, _ member, h store.Held) error { return f.release(ann, "l", h) },
-				[]string{"lock ann l expired to all"}},
+			"acquire": {
+				func(f *fixture, _, bob member, _ store.Held) error { _, err := f.acquire(bob, "l"); return err },
+				[]string{"lock ann l expired to all", "lock bob l acquired to all"},
+			},
+			"acquire again": {
+				func(f *fixture, ann, _ member, _ store.Held) error { _, err := f.acquire(ann, "l"); return err },
+				[]string{"lock ann l expired to all", "lock ann l acquired to all"},
+			},
+			"release": {
+				func(f *fixture, ann, _ member, h store.Held) error { return f.release(ann, "l", h) },
+				[]string{"lock ann l expired to all"},
+			},
 			"renew": {func(f *fixture, ann, _ member, h store.Held) error {
 				_, err := f.s.RenewLock(f.ctx(), ann.Room, ann.Writer, hearth.Holding{Name: "l", Token: h.Token}, 0, "ann")
 				return err
@@ -200,8 +206,10 @@ func testLock(f *fixture) {
 				_, err := f.s.Set(f.ctx(), ann.Room, w, "k", []byte("1"), nil, hearth.Life{})
 				return err
 			}, []string{"lock ann l expired to all"}},
-			"a write of a key that it binds": {func(f *fixture, _, bob member, _ store.Held) error { f.set(bob, "k", "1"); return nil },
-				[]string{"lock ann l expired to all", "meta bob k to all"}},
+			"a write of a key that it binds": {
+				func(f *fixture, _, bob member, _ store.Held) error { f.set(bob, "k", "1"); return nil },
+				[]string{"lock ann l expired to all", "meta bob k to all"},
+			},
 		} {
 			f.run(name, func(f *fixture) {
 				room := f.newRoom()
@@ -228,7 +236,7 @@ func testLock(f *fixture) {
 			return err
 		})
 		h := f.hold(server, "l", func(q *store.AcquireRequest) { q.Peer = "ann" })
-		f.equal("holder", f.holder(room, "l"), "ann")
+		f.equal("holder", f.holder(room), "ann")
 		f.ok(f.release(ann, "l", h))
 		h = f.hold(ann, "l")
 		f.ok(f.release(server, "l", h))
@@ -259,7 +267,8 @@ func testLockQueue(f *fixture) {
 		f.ok(f.release(ann, "l", h))
 		e := w.tells("lock ann l released to all", "lock bob l acquired to all")[1]
 		f.equal("as bob asked for it", *e.Lock, hearth.LockChange{
-			Name: "l", State: hearth.LockAcquired, Token: e.Seq, ExpiresAt: e.At + 60_000})
+			Name: "l", State: hearth.LockAcquired, Token: e.Seq, ExpiresAt: e.At + 60_000,
+		})
 		f.equal("bound", f.state(room)["s"]["bl"], "l ")
 		f.ok(f.release(bob, "l", store.Held{Token: e.Seq}))
 		w.tells("lock bob l released to all", "lock cid l acquired to all")
@@ -277,7 +286,7 @@ func testLockQueue(f *fixture) {
 		f.queue(bob, "l")
 		f.equal("places", len(f.state(room)["q"]), 2)
 		f.ok(f.release(ann, "l", h))
-		f.equal("holder", f.holder(room, "l"), "bob")
+		f.equal("holder", f.holder(room), "bob")
 	})
 
 	f.run("who left, was taken over, gave up or waited too long is passed over", func(f *fixture) {
@@ -299,7 +308,7 @@ func testLockQueue(f *fixture) {
 		f.equal("held by", hearth.AsError(err).Lock.Peer, "ann")
 		f.grow(room, 2*time.Second)
 		f.ok(f.release(ann, "l", h))
-		f.equal("holder", f.holder(room, "l"), "last")
+		f.equal("holder", f.holder(room), "last")
 		s := f.state(room)
 		f.equal("queue", len(s["q"])+len(s["z"]), 0)
 		f.equal("goes with peers", sortedFields(s["w"]), []string{"last/l/l"})
@@ -357,7 +366,7 @@ func testLockQueue(f *fixture) {
 		first := f.hold(op, "l")
 		f.ok(f.release(bob, "l", first))
 		f.equal("a repeat", f.hold(op, "l"), first)
-		f.equal("holder", f.holder(room, "l"), "")
+		f.equal("holder", f.holder(room), "")
 	})
 
 	f.run("so many may wait for one lock", func(f *fixture) {

@@ -141,7 +141,7 @@ func testBoundKeys(f *fixture) {
 		if l := hearth.AsError(err).Lock; hearth.ReasonOf(err) != hearth.ReasonLockHeld || l == nil || l.Peer != "bob" {
 			f.Errorf("gave %v, told of %+v", err, l)
 		}
-		f.equal("holder", f.holder(room, "l"), "bob")
+		f.equal("holder", f.holder(room), "bob")
 		f.equal("written", f.state(room)["m"], nil)
 	})
 

@@ -69,11 +69,11 @@ func testUsers(f *fixture) {
 
 	f.run("the index follows joins and leaves", func(f *fixture) {
 		room := f.newRoom()
-		ann := f.join(room, "ann", ofUser("u"))
+		f.join(room, "ann", ofUser("u"))
 		f.join(room, "ann", ofUser("u")) // a takeover
 		bob := f.join(room, "bob", ofUser("u"), leased(time.Hour))
 		f.equal("index", f.index(room), []string{"\"u\"\n" + room + "/ann", "\"u\"\n" + room + "/bob"})
-		ann = f.join(room, "ann", ofUser("u"))
+		ann := f.join(room, "ann", ofUser("u"))
 		f.leave(ann)
 		f.equal("where it is", f.whereIs("u"), []string{room + "/bob"})
 		f.equal("index", f.index(room), []string{"\"u\"\n" + room + "/bob"})
