@@ -1,6 +1,6 @@
-// Package httpapi is the node's HTTP surface: REST, event streams, the WebSocket with its JSON-RPC, health, readiness and metrics. It
-// decodes requests, calls the verbs of package node, and encodes what they return; it holds the one table of what errors
-// become on the wire. It is the only package that knows echo and the WebSocket library.
+// Package httpapi is the node's HTTP surface: REST, event streams, the WebSocket with its JSON-RPC, health, readiness and
+// metrics. It decodes requests, calls the verbs of package node, and encodes what they return; it holds the one table of
+// what errors become on the wire. It is the only package that knows echo and the WebSocket library.
 //
 // It is not the place for rules of the product: what a verb checks, it checks below, for every transport alike.
 package httpapi
