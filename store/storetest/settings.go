@@ -167,6 +167,17 @@ func testSettings(f *fixture) {
 		})
 	})
 
+	f.run("an end does not open the room sooner than it was to", func(f *fixture) {
+		room := f.newRoom()
+		f.join(room, "ann")
+		till := f.put(room, hearth.RoomChange{Shut: &yes, Until: ahead(48 * time.Hour)}).ShutUntil
+		_, err := f.s.EndAndShut(f.ctx(), room, store.Writer{}, "", time.Minute)
+		f.ok(err)
+		s, err := f.s.RoomState(f.ctx(), room)
+		f.ok(err)
+		f.equal("shut until", s.ShutUntil, till)
+	})
+
 	f.run("a room's own bound counts hidden peers and no takeover", func(f *fixture) {
 		room := f.newRoom()
 		f.put(room, hearth.RoomChange{MaxPeers: new(2)})
