@@ -1,5 +1,6 @@
 -- Locks. Needs _event, _peer and _time. A holding in K is "<token> <peer> <expires_at> <ttl>" and a line for each pattern of
--- keys that it binds. A waiter is <lock>/<ticket> in Q, and in Z "<peer> <conn> <deadline> <ttl>", its op_id and the patterns.
+-- keys that it binds. A waiter is <lock>/<ticket> in Q, and in Z "<peer> <conn> <deadline> <ttl> <role>", its op_id and the
+-- patterns.
 -- The field bl of S names the locks that bind keys, a space after each.
 
 local function lock_of(name)
@@ -53,12 +54,13 @@ end
 -- waiter returns who waits at a place of the queue.
 local function waiter(place)
   local w = {place = place}
-  w.peer, w.conn, w.deadline, w.ttl, w.op, w.keys =
-    string.match(redis.call('HGET', Z, place), '^(%S+) (%S+) (%d+) (%d+)\n([^\n]*)\n(.*)$')
+  w.peer, w.conn, w.deadline, w.ttl, w.role, w.op, w.keys =
+    string.match(redis.call('HGET', Z, place), '^(%S+) (%S+) (%d+) (%d+) (%S+)\n([^\n]*)\n(.*)$')
   return w
 end
 
--- hand_on gives a lock that has become free to the first who waits for it and is still there.
+-- hand_on gives a lock that has become free to the first who waits for it and is still there, in the role by which it was
+-- let wait: what another one permits isn't known here.
 local function hand_on(name)
   local from, to = between(name)
   while true do
@@ -67,7 +69,8 @@ local function hand_on(name)
     local w = waiter(place)
     unqueue(place, w.peer)
     local rec = redis.call('HGET', C, w.peer)
-    if rec and unpack_record(rec).conn == w.conn and not over(w.deadline) then
+    local r = rec and unpack_record(rec)
+    if r and r.conn == w.conn and r.role == w.role and not over(w.deadline) then
       local l = hold(name, w.peer, w.ttl, w.keys)
       if w.op ~= '' then redis.call('HSET', OA, w.op, l.token .. ' ' .. l.expires) end
       return

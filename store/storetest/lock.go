@@ -314,6 +314,21 @@ func testLockQueue(f *fixture) {
 		f.equal("goes with peers", sortedFields(s["w"]), []string{"last/l/l"})
 	})
 
+	f.run("who has another role by then is passed over, unless it asks again", func(f *fixture) {
+		room := f.newRoom()
+		ann, bob, cid, dan := f.join(room, "ann"), f.join(room, "bob"), f.join(room, "cid"), f.join(room, "dan")
+		h := f.hold(ann, "l")
+		for _, m := range []member{bob, cid, dan} {
+			f.queue(m, "l", binding("k"))
+		}
+		f.giveRole(room, "bob", "mute")
+		f.giveRole(room, "cid", "speaker")
+		f.queue(cid, "l")
+		f.ok(f.release(ann, "l", h))
+		f.equal("holder", f.holder(room, "l"), "cid")
+		f.equal("places", len(f.state(room)["q"]), 1)
+	})
+
 	f.run("who gives up too late has it", func(f *fixture) {
 		room := f.newRoom()
 		ann, bob := f.join(room, "ann"), f.join(room, "bob")
