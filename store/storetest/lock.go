@@ -342,6 +342,25 @@ func testLockQueue(f *fixture) {
 		}
 	})
 
+	f.run("who gives up is not given it, whatever it meets", func(f *fixture) {
+		room := f.newRoom()
+		ann, bob, cid := f.join(room, "ann"), f.join(room, "bob"), f.join(room, "cid")
+		stop := func() *hearth.Lock {
+			_, err := f.s.StopWaiting(f.ctx(), room, bob.Writer, "l")
+			f.equal("giving up", hearth.ReasonOf(err), hearth.ReasonLockHeld)
+			return hearth.AsError(err).Lock
+		}
+		f.unchanged(room, func() error { f.equal("held by", stop(), (*hearth.Lock)(nil)); return nil })
+		f.hold(ann, "l", holdFor(time.Minute))
+		f.queue(bob, "l")
+		f.queue(cid, "l", func(q *store.AcquireRequest) { q.Wait = time.Hour })
+		f.grow(room, 2*time.Minute)
+		w := f.watch(room)
+		f.equal("held by", stop().Peer, "cid")
+		w.tells("lock ann l expired to all", "lock cid l acquired to all")
+		f.equal("queue", f.state(room)["q"], nil)
+	})
+
 	f.run("the holder's leave and the end of its lease hand it on at once", func(f *fixture) {
 		room := f.newRoom()
 		ann, bob, cid := f.join(room, "ann"), f.join(room, "bob"), f.join(room, "cid")

@@ -59,6 +59,8 @@ func testSettings(f *fixture) {
 			f.Errorf("%+v", s)
 		}
 		state := f.state(room)
+		f.put(room, hearth.RoomChange{})
+		f.equal("after a change of nothing", f.state(room), state)
 		f.equal("due", state["due"], map[string]string{"room/" + room: strconv.FormatInt(first, 10)})
 		s = f.put(room, hearth.RoomChange{Shut: &no})
 		if s.Shut || s.ShutUntil != 0 || s.Until() != *long || s.Linger != hour || s.MaxPeers != 7 {
@@ -255,6 +257,13 @@ func testLinger(f *fixture) {
 		w.tells()
 		f.equal("due", sortedFields(f.state(room)["due"]), []string{"log/" + room})
 		f.set(ann, "k", "1")
+	})
+
+	f.run("a deadline without a session is dropped", func(f *fixture) {
+		room := f.newRoom()
+		f.ok(f.env.Client.ZAdd(f.ctx(), f.key("due", room), z("empty/"+room)).Err())
+		f.settle(room)
+		f.gone(room)
 	})
 
 	for name, end := range map[string]func(f *fixture, ann member) error{

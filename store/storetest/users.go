@@ -156,6 +156,16 @@ func testDisconnect(f *fixture) {
 			f.equal("removed", n, 1)
 			f.join(room, "a1", ofUser("u"))
 		}
+		f.unchanged(room, func() error {
+			n, err := f.s.Disconnect(f.ctx(), room, w, "u", "")
+			f.equal("removed", n, 1)
+			return err
+		})
+		few := f.limited(hearth.Limits{MaxOps: 1})
+		few.refused(room, hearth.ReasonTooMany, func() error {
+			_, err := few.s.Disconnect(f.ctx(), room, with(store.Writer{Key: "k"}, "another"), "u", "")
+			return err
+		})
 		f.equal("where it is", f.whereIs("u"), []string{room + "/a1"})
 	})
 
