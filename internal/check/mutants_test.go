@@ -30,7 +30,7 @@ var mutants = []mutant{
 	{"the role that a user was given", `redis.call('HGET', V, 'u/' .. USER) or ARGV[5]`, `ARGV[5]`, false},
 	{"the user of a takeover", `if r.user ~= USER then return {'peer_exists'} end`, ``, false},
 	{"the token of a lock that a write names", `if not l or l.token ~= token then return 'lock_lost', l end`, ``, true},
-	{"keys bound to a lock", `while shuts(l, keys, peer) do`, `while false do`, true},
+	{"keys bound to a lock", `while shuts(l, matches, peer) do`, `while false do`, true},
 	{"what the next holder of an expired lock binds", `l = current(n) --`, `current(n) break --`, false},
 	{"who releases or renews a lock", ` or HOLDER ~= '' and l.peer ~= HOLDER then`, ` then`, false},
 	{"the first result of an op_id", `if first then return first end`, ``, true},
