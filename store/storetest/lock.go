@@ -351,6 +351,9 @@ func testLockQueue(f *fixture) {
 			return hearth.AsError(err).Lock
 		}
 		f.unchanged(room, func() error { f.equal("held by", stop(), (*hearth.Lock)(nil)); return nil })
+		stale := bob.Writer
+		stale.Conn = hearth.NewConnSecret()
+		f.refused(room, hearth.ReasonNotMember, func() error { _, err := f.s.StopWaiting(f.ctx(), room, stale, "l"); return err })
 		f.hold(ann, "l", holdFor(time.Minute))
 		f.queue(bob, "l")
 		f.queue(cid, "l", func(q *store.AcquireRequest) { q.Wait = time.Hour })
