@@ -281,6 +281,63 @@ func TestAServerWithoutMemoryRefusesWhatNeedsSomeAndLetsPeersLeave(t *testing.T)
 	h.join("ann")
 }
 
+func TestAServerWithoutMemoryLetsAllGoOnThatNeedsNone(t *testing.T) {
+	h := newHouse(t, redistest.Real(t))
+	server := store.Writer{Key: "key"}
+	carol := h.ann
+	carol.Peer, carol.User, carol.Conn = "carol", "carol", "c"
+	if _, err := h.s.Join(t.Context(), store.JoinRequest{
+		Room: room, Peer: hearth.Peer{ID: "carol", User: "carol", Role: "guest"}, Conn: carol.Conn, Lease: time.Minute,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	acquire := func(w store.Writer, lock string, wait time.Duration) store.Held {
+		t.Helper()
+		held, err := h.s.Acquire(t.Context(), room, w, store.AcquireRequest{Lock: lock, Peer: w.Peer, TTL: time.Minute, Wait: wait})
+		if err != nil && !errors.Is(err, store.ErrWaiting) {
+			t.Fatal(err)
+		}
+		return held
+	}
+	hold := hearth.Holding{Name: "l", Token: acquire(h.ann, "l", 0).Token}
+	acquire(h.bob, "l", time.Minute)
+	if _, err := h.s.Set(t.Context(), room, h.ann, "owned", []byte("1"), nil, hearth.Life{TTL: time.Hour, Owned: true}); err != nil {
+		t.Fatal(err)
+	}
+	// Items that are met before what they are about is over.
+	due, err := h.client.Keys(t.Context(), "*:due").Result()
+	if err != nil || len(due) != 1 {
+		t.Fatal(due, err)
+	}
+	for _, item := range []string{"time/" + room, "log/" + room} {
+		if err := h.client.ZAdd(t.Context(), due[0], redis.Z{Member: item}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.config("maxmemory-policy", "noeviction")
+	h.config("maxmemory", "1mb") // a server without data has more than that
+	settle := func(kind store.DueKind) call {
+		return call{"settle " + string(kind), func(ctx context.Context) error {
+			return h.s.Settle(ctx, store.DueItem{Kind: kind, Room: room, Partition: h.s.Partition(room)})
+		}}
+	}
+	h.succeed(
+		call{"renew", func(ctx context.Context) error { _, err := h.s.Renew(ctx, room, carol); return err }},
+		call{"renew lock", func(ctx context.Context) error { _, err := h.s.RenewLock(ctx, room, h.ann, hold, 0, "ann"); return err }},
+		settle(store.DueTimes), settle(store.DueLog),
+		call{"release", func(ctx context.Context) error { return h.s.ReleaseLock(ctx, room, h.ann, hold, "ann") }},
+		call{"disconnect", func(ctx context.Context) error {
+			_, err := h.s.Disconnect(ctx, room, server, "carol", "")
+			return err
+		}},
+		call{"remove", func(ctx context.Context) error { _, err := h.s.Remove(ctx, room, server, "ann", ""); return err }},
+		call{"end", func(ctx context.Context) error {
+			_, err := h.s.EndAndShut(ctx, room, server, "", time.Minute)
+			return err
+		}},
+		settle(store.DueSums))
+}
+
 func TestAReplicaIsUnavailableForWrites(t *testing.T) {
 	h := newHouse(t, redistest.Real(t))
 	before := h.dump()

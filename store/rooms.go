@@ -126,8 +126,13 @@ func (s *Store) Settle(ctx context.Context, item DueItem) error {
 		v, args = verbRoomExpire, []any{item.Room, ""}
 	case DueLog:
 	}
-	_, err := s.call(ctx, v, keys, args...)
-	return err
+	for {
+		r, err := s.call(ctx, v, keys, args...)
+		if err != nil || item.Kind != DueTimes || r.num(0) == 0 {
+			return err
+		}
+		args[1] = hearth.NewNonce() // what is over at once ends at once, a batch after the other
+	}
 }
 
 // Live says that a node lives, for as long as ttl, and returns all nodes that do.

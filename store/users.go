@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -64,8 +65,9 @@ func (s *Store) Disconnect(ctx context.Context, room string, w Writer, user, tex
 		if err != nil {
 			return removed, err
 		}
-		removed += int(r.num(0))
-		if r.num(0) < disconnectBatch {
+		some, more, _ := strings.Cut(r.str(0), " ")
+		removed += int(parseInt(some))
+		if more != "1" {
 			return removed, nil
 		}
 	}

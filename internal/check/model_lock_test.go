@@ -44,7 +44,7 @@ func (r *room) free(l *lock, state hearth.LockState) {
 	for len(r.queues[l.name]) > 0 {
 		w := r.queues[l.name][0]
 		r.queues[l.name] = r.queues[l.name][1:]
-		if p := r.peers[w.peer]; p != nil && p.conn == w.conn && !r.over(w.deadline) {
+		if p := r.peers[w.peer]; p != nil && p.conn == w.conn && p.Role == w.role && !r.over(w.deadline) {
 			got := r.hold(l.name, w.peer, w.ttl, w.keys)
 			if w.op != "" {
 				r.ops[w.op] = opResult{seq: got.token, at: got.expires, when: r.now}
@@ -120,7 +120,8 @@ func (r *room) acquire(w *store.Writer, q *store.AcquireRequest) (why hearth.Rea
 // wait puts a peer into the queue, where one connection has one place.
 func (r *room) wait(w *store.Writer, q *store.AcquireRequest, p *peer) {
 	n := &waiter{
-		peer: p.ID, conn: p.conn, op: opKey("lock_acquire", w), deadline: r.now + q.Wait.Milliseconds(), ttl: q.TTL.Milliseconds(), keys: q.Keys,
+		peer: p.ID, conn: p.conn, role: p.Role, op: opKey("lock_acquire", w),
+		deadline: r.now + q.Wait.Milliseconds(), ttl: q.TTL.Milliseconds(), keys: q.Keys,
 	}
 	queue := r.queues[q.Lock]
 	if i := slices.IndexFunc(queue, func(o *waiter) bool { return o.peer == p.ID }); i >= 0 {

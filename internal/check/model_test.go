@@ -45,6 +45,7 @@ type lock struct {
 
 type waiter struct {
 	peer, conn, op string
+	role           string // by which it was let wait
 	deadline, ttl  int64
 	keys           hearth.Patterns
 }

@@ -30,7 +30,7 @@ var mutants = []mutant{
 	{"the role that a user was given", `redis.call('HGET', V, 'u/' .. USER) or ARGV[5]`, `ARGV[5]`, false},
 	{"the user of a takeover", `if r.user ~= USER then return {'peer_exists'} end`, ``, false},
 	{"the token of a lock that a write names", `if not l or l.token ~= token then return 'lock_lost', l end`, ``, true},
-	{"keys bound to a lock", `while shuts(l, keys, peer) do`, `while false do`, true},
+	{"keys bound to a lock", `while shuts(l, matches, peer) do`, `while false do`, true},
 	{"what the next holder of an expired lock binds", `l = current(n) --`, `current(n) break --`, false},
 	{"who releases or renews a lock", ` or HOLDER ~= '' and l.peer ~= HOLDER then`, ` then`, false},
 	{"the first result of an op_id", `if first then return first end`, ``, true},
@@ -41,8 +41,9 @@ var mutants = []mutant{
 	{"an entry's expiry before a set", `if over(oldexp) then`, `if false then`, true},
 	{"an entry's expiry before a delete or an update", `if gone then discard(gone, 'expired') end`, ``, true},
 	{"a lock's expiry before a write", `if l and over(l.expires) then`, `if false then`, true},
-	{"the connection of who waits for a lock", `unpack_record(rec).conn == w.conn and not`, `not`, false},
-	{"how long somebody waits for a lock", `.conn == w.conn and not over(w.deadline) then`, `.conn == w.conn then`, false},
+	{"the connection of who waits for a lock", `r.conn == w.conn and r.role`, `r.role`, false},
+	{"the role of who waits for a lock", ` and r.role == w.role and`, ` and`, false},
+	{"how long somebody waits for a lock", ` and not over(w.deadline) then`, ` then`, false},
 	{
 		"the order of who waits for a lock", `redis.call('ZRANGEBYLEX', Q, from, to, 'LIMIT', 0, 1)[1]`,
 		`redis.call('ZREVRANGEBYLEX', Q, to, from, 'LIMIT', 0, 1)[1]`, true,
@@ -62,7 +63,7 @@ var mutants = []mutant{
   publish(text)`, `  logbytes = logbytes + #text
   if kind ~= 'update' then publish(text) end`, false},
 	{"keys of a session that is over", `K, Q, Z, W, X, V)`, `K, Q, W, X, V)`, false},
-	{"hidden peers in the count", `if audience == '0' then hidden = hidden - 1 end`, ``, false},
+	{"hidden peers in the count", `if audience == '0' then unseen = unseen - 1 end`, ``, false},
 	{"a deadline before the first", `if not first or tonumber(first) > tonumber(at) then`, `if not first then`, false},
 	{"the deadline of an entry that is written anew", `redis.call('ZREM', X, 'k/' .. key)
   end

@@ -213,7 +213,7 @@ func (m *machine) checkQueues(r *watched, places []string, wishes map[string]str
 	}
 	for name, q := range r.queues {
 		for _, w := range q {
-			text := w.peer + " " + w.conn + " " + num(w.deadline) + " " + num(w.ttl) + "\n"
+			text := w.peer + " " + w.conn + " " + num(w.deadline) + " " + num(w.ttl) + " " + w.role + "\n"
 			if w.op != "" {
 				verb, rest, _ := strings.Cut(w.op, "/")
 				id, rest, _ := strings.Cut(rest, "/")

@@ -1,5 +1,6 @@
 -- Locks. Needs _event, _peer and _time. A holding in K is "<token> <peer> <expires_at> <ttl>" and a line for each pattern of
--- keys that it binds. A waiter is <lock>/<ticket> in Q, and in Z "<peer> <conn> <deadline> <ttl>", its op_id and the patterns.
+-- keys that it binds. A waiter is <lock>/<ticket> in Q, and in Z "<peer> <conn> <deadline> <ttl> <role>", its op_id and the
+-- patterns.
 -- The field bl of S names the locks that bind keys, a space after each.
 
 local function lock_of(name)
@@ -53,12 +54,13 @@ end
 -- waiter returns who waits at a place of the queue.
 local function waiter(place)
   local w = {place = place}
-  w.peer, w.conn, w.deadline, w.ttl, w.op, w.keys =
-    string.match(redis.call('HGET', Z, place), '^(%S+) (%S+) (%d+) (%d+)\n([^\n]*)\n(.*)$')
+  w.peer, w.conn, w.deadline, w.ttl, w.role, w.op, w.keys =
+    string.match(redis.call('HGET', Z, place), '^(%S+) (%S+) (%d+) (%d+) (%S+)\n([^\n]*)\n(.*)$')
   return w
 end
 
--- hand_on gives a lock that has become free to the first who waits for it and is still there.
+-- hand_on gives a lock that has become free to the first who waits for it and is still there, in the role by which it was
+-- let wait: what another one permits isn't known here.
 local function hand_on(name)
   local from, to = between(name)
   while true do
@@ -67,7 +69,8 @@ local function hand_on(name)
     local w = waiter(place)
     unqueue(place, w.peer)
     local rec = redis.call('HGET', C, w.peer)
-    if rec and unpack_record(rec).conn == w.conn and not over(w.deadline) then
+    local r = rec and unpack_record(rec)
+    if r and r.conn == w.conn and r.role == w.role and not over(w.deadline) then
       local l = hold(name, w.peer, w.ttl, w.keys)
       if w.op ~= '' then redis.call('HSET', OA, w.op, l.token .. ' ' .. l.expires) end
       return
@@ -95,18 +98,27 @@ local function current(name)
   return l
 end
 
-local function binds(l, key)
-  for p in string.gmatch(l.keys, '([^\n]+)\n') do
-    if p == key or string.sub(p, -1) == '*' and string.sub(key, 1, #p - 1) == string.sub(p, 1, -2) then return true end
+-- matcher returns a function that reports whether a pattern matches one of the keys. What it costs doesn't depend on how
+-- many keys there are: many locks may have many patterns.
+local function matcher(keys)
+  local exact, begin = {}, {} -- begin[n] has the first n bytes of each
+  for i = 1, #keys do exact[keys[i]] = true end
+  return function(p)
+    if string.sub(p, -1) ~= '*' then return exact[p] end
+    local n = #p - 1
+    if not begin[n] then
+      begin[n] = {}
+      for i = 1, #keys do begin[n][string.sub(keys[i], 1, n)] = true end
+    end
+    return begin[n][string.sub(p, 1, n)]
   end
-  return false
 end
 
--- shuts reports whether somebody else's lock binds one of the keys.
-local function shuts(l, keys, peer)
+-- shuts reports whether somebody else's lock binds one of the keys, which matches knows.
+local function shuts(l, matches, peer)
   if not l or l.peer == peer then return false end
-  for i = 1, #keys do
-    if binds(l, keys[i]) then return true end
+  for p in string.gmatch(l.keys, '([^\n]+)\n') do
+    if matches(p) then return true end
   end
   return false
 end
@@ -119,9 +131,11 @@ local function barred(keys, peer, name, token)
     local l = current(name)
     if not l or l.token ~= token then return 'lock_lost', l end
   end
+  if bound == '' then return nil end
+  local matches = matcher(keys)
   for n in string.gmatch(bound, '%S+') do
     local l = lock_of(n)
-    while shuts(l, keys, peer) do
+    while shuts(l, matches, peer) do
       if not over(l.expires) then return 'lock_held', l end
       l = current(n) -- whoever has it now may bind other keys
     end

@@ -2,16 +2,16 @@
 -- disconnect: remove a user's peers from a room.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 user (JSON string), 9 free text (JSON string), 10 how many at most.
--- Returns: {refusal} or {'ok', how many were removed}.
+-- Returns: {refusal} or {'ok', "<how many were removed> <1 if there may be more, else 0>"}.
 local WHO, MOST = ARGV[8] .. '\n' .. ROOM, tonumber(ARGV[10])
 local refusal = fence()
 if refusal then return {refusal} end
 local first, full = repeated()
-if first then return {'ok', tonumber(first)} end
+if first then return {'ok', first} end
 if full then return {full} end
 local from, to = between(WHO)
-local removed = 0
-for _, member in ipairs(redis.call('ZRANGEBYLEX', USERS, from, to, 'LIMIT', 0, MOST)) do
+local members, removed = redis.call('ZRANGEBYLEX', USERS, from, to, 'LIMIT', 0, MOST), 0
+for _, member in ipairs(members) do
   local peer = string.sub(member, #WHO + 2)
   local rec = redis.call('HGET', C, peer)
   local r = rec and unpack_record(rec)
@@ -19,8 +19,9 @@ for _, member in ipairs(redis.call('ZRANGEBYLEX', USERS, from, to, 'LIMIT', 0, M
     redis.call('ZREM', USERS, member)
   else
     removed = removed + 1
-    if depart(peer, r, 'removed', BY, ARGV[9]) == 1 then return {'ok', removed} end
+    if depart(peer, r, 'removed', BY, ARGV[9]) == 1 then return {'ok', num(removed) .. ' 0'} end
   end
 end
-remember(num(removed))
-return {'ok', removed}
+local result = num(removed) .. (#members == MOST and ' 1' or ' 0')
+remember(result)
+return {'ok', result}

@@ -9,7 +9,8 @@ if refusal then return {refusal} end
 finish('ended', BY, ARGV[8])
 if ARGV[9] ~= '' then
   local texts = settings()
-  texts.shut = '1 ' .. num(now + tonumber(ARGV[9]))
+  local _, till = setting(texts.shut) -- it may be shut for longer already
+  texts.shut = '1 ' .. num(math.max(till or 0, now + tonumber(ARGV[9])))
   keep_settings(texts)
 end
 return {'ok', session}

@@ -2,10 +2,10 @@
 -- expire: entries and locks of a room whose time is over end. Whoever sweeps may call it, any number of times.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3 how many at most.
--- Returns: {'ok'}.
+-- Returns: {'ok', 1 if more are over}.
 if not session then
   redis.call('ZREM', DUE, TIMES)
-  return {'ok'}
+  return {'ok', 0}
 end
 local keys = {}
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', X, '-inf', num(now), 'LIMIT', 0, tonumber(ARGV[3]))) do
@@ -19,9 +19,6 @@ end
 discard(keys, 'expired')
 if composed > 0 then commit() end
 local next = redis.call('ZRANGE', X, 0, 0, 'WITHSCORES')
-if next[2] then
-  redis.call('ZADD', DUE, next[2], TIMES)
-else
-  redis.call('ZREM', DUE, TIMES)
-end
-return {'ok'}
+redis.call('ZREM', DUE, TIMES) -- first, so that it succeeds when memory is full
+if next[2] then redis.call('ZADD', DUE, next[2], TIMES) end
+return {'ok', composed > 0 and next[2] and over(next[2]) and 1 or 0}

@@ -35,13 +35,13 @@ end
 if WAIT == 0 then return refuse('lock_held', NAME, l.rec) end
 
 -- One place in the queue a peer: who asks again keeps it, unless it was another connection's.
-local conn, deadline = unpack_record(rec).conn, now + WAIT
+local r, deadline = unpack_record(rec), now + WAIT
 local from, to = between(HOLDER .. '/q/' .. NAME)
 local place = redis.call('ZRANGEBYLEX', W, from, to)[1]
 if place then
   place = string.sub(place, #HOLDER + 4)
   local w = waiter(place)
-  if w.conn == conn then
+  if w.conn == r.conn then
     deadline = math.max(deadline, tonumber(w.deadline))
   else
     unqueue(place, HOLDER)
@@ -55,6 +55,7 @@ if not place then
   redis.call('ZADD', Q, 0, place)
   redis.call('ZADD', W, 0, HOLDER .. '/q/' .. place)
 end
-redis.call('HSET', Z, place, HOLDER .. ' ' .. conn .. ' ' .. num(deadline) .. ' ' .. TTL .. '\n' .. OP .. '\n' .. PATTERNS)
+redis.call('HSET', Z, place, HOLDER .. ' ' .. r.conn .. ' ' .. num(deadline) .. ' ' .. TTL .. ' ' .. r.role .. '\n'
+  .. OP .. '\n' .. PATTERNS)
 if composed > committed then commit() end
 return {'waiting', session, upcoming()}

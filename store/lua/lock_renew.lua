@@ -15,6 +15,7 @@ if not l or l.token ~= ARGV[9] or HOLDER ~= '' and l.peer ~= HOLDER then
 end
 if TTL ~= '' then l.ttl = TTL end
 l.expires = num(now + tonumber(l.ttl))
+redis.call('ZREM', X, 'l/' .. NAME) -- first: no lock is lost because memory is full
 keep_lock(l)
 if composed > committed then commit() end
 local result = l.token .. ' ' .. l.expires

@@ -22,10 +22,9 @@ while true do
   oldest = nil
 end
 if dropped > 0 then redis.call('HSET', S, 'lb', num(bytes)) end
+redis.call('ZREM', DUE, item) -- first, so that it succeeds when memory is full
 if oldest then
   -- Not at once for the very next change: a log is swept a few times an age, however busy it is.
   redis.call('ZADD', DUE, num(math.max(oldest + LOG_AGE, now + LOG_AGE / 8)), item)
-else
-  redis.call('ZREM', DUE, item)
 end
 return {'ok'}

@@ -7,5 +7,7 @@ local refusal = fence()
 if refusal then return {refusal} end
 if writer.lease == '' then return {'no_lease'} end
 local expires = num(now + tonumber(writer.lease))
-redis.call('ZADD', DUE, expires, 'peer/' .. ROOM .. '/' .. PEER)
+local item = 'peer/' .. ROOM .. '/' .. PEER
+redis.call('ZREM', DUE, item) -- first: nobody is expelled because memory is full
+redis.call('ZADD', DUE, expires, item)
 return {'ok', expires}

@@ -11,9 +11,6 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', ENDED, '-inf', before, 'LIMIT', 
   forget(SUMS, ENDED, id)
 end
 local oldest = redis.call('ZRANGE', ENDED, 0, 0, 'WITHSCORES')[2]
-if oldest then
-  redis.call('ZADD', DUE, string.format('%.0f', tonumber(oldest) + RETENTION), 'sums')
-else
-  redis.call('ZREM', DUE, 'sums')
-end
+redis.call('ZREM', DUE, 'sums') -- first, so that it succeeds when memory is full
+if oldest then redis.call('ZADD', DUE, string.format('%.0f', tonumber(oldest) + RETENTION), 'sums') end
 return {'ok'}

@@ -390,6 +390,13 @@ func testFirstSight(f *fixture) {
 	snap, err := f.s.Snapshot(f.ctx(), room, "", 1, true, nil)
 	f.ok(err)
 	f.equal("at most", len(snap.Peers), 1)
+	snap, err = f.s.Snapshot(f.ctx(), room, "", 10, false, nil)
+	f.ok(err)
+	for _, p := range snap.Peers {
+		f.equal("data", p.Data, map[string]string{"ann": "data"}[p.ID])
+	}
+	_, err = f.s.Snapshot(f.ctx(), f.newRoom(), "", 10, true, nil)
+	f.equal("without a session", hearth.ReasonOf(err), hearth.ReasonNoSession)
 }
 
 // together calls do with 0 … n-1 at the same time and returns when all have returned.

@@ -314,6 +314,21 @@ func testLockQueue(f *fixture) {
 		f.equal("goes with peers", sortedFields(s["w"]), []string{"last/l/l"})
 	})
 
+	f.run("who has another role by then is passed over, unless it asks again", func(f *fixture) {
+		room := f.newRoom()
+		ann, bob, cid, dan := f.join(room, "ann"), f.join(room, "bob"), f.join(room, "cid"), f.join(room, "dan")
+		h := f.hold(ann, "l")
+		for _, m := range []member{bob, cid, dan} {
+			f.queue(m, "l", binding("k"))
+		}
+		f.giveRole(room, "bob", "mute")
+		f.giveRole(room, "cid", "speaker")
+		f.queue(cid, "l")
+		f.ok(f.release(ann, "l", h))
+		f.equal("holder", f.holder(room, "l"), "cid")
+		f.equal("places", len(f.state(room)["q"]), 1)
+	})
+
 	f.run("who gives up too late has it", func(f *fixture) {
 		room := f.newRoom()
 		ann, bob := f.join(room, "ann"), f.join(room, "bob")
@@ -325,6 +340,28 @@ func testLockQueue(f *fixture) {
 		if got.Token <= h.Token {
 			f.Errorf("%+v", got)
 		}
+	})
+
+	f.run("who gives up is not given it, whatever it meets", func(f *fixture) {
+		room := f.newRoom()
+		ann, bob, cid := f.join(room, "ann"), f.join(room, "bob"), f.join(room, "cid")
+		stop := func() *hearth.Lock {
+			_, err := f.s.StopWaiting(f.ctx(), room, bob.Writer, "l")
+			f.equal("giving up", hearth.ReasonOf(err), hearth.ReasonLockHeld)
+			return hearth.AsError(err).Lock
+		}
+		f.unchanged(room, func() error { f.equal("held by", stop(), (*hearth.Lock)(nil)); return nil })
+		stale := bob.Writer
+		stale.Conn = hearth.NewConnSecret()
+		f.refused(room, hearth.ReasonNotMember, func() error { _, err := f.s.StopWaiting(f.ctx(), room, stale, "l"); return err })
+		f.hold(ann, "l", holdFor(time.Minute))
+		f.queue(bob, "l")
+		f.queue(cid, "l", func(q *store.AcquireRequest) { q.Wait = time.Hour })
+		f.grow(room, 2*time.Minute)
+		w := f.watch(room)
+		f.equal("held by", stop().Peer, "cid")
+		w.tells("lock ann l expired to all", "lock cid l acquired to all")
+		f.equal("queue", f.state(room)["q"], nil)
 	})
 
 	f.run("the holder's leave and the end of its lease hand it on at once", func(f *fixture) {

@@ -237,6 +237,11 @@ func testRoleRequest(f *fixture) {
 		again.Writer = with(bob.Writer, "op")
 		f.ok(accept(f, again, "ann", "speaker", token))
 		f.unchanged(bob.Room, func() error { return accept(f, again, "ann", "speaker", token) })
+		w.take()
+		token = f.ask(w, ann, "bob", "mute")
+		few := f.limited(hearth.Limits{MaxOps: 1})
+		again.Writer = with(bob.Writer, "another")
+		few.refused(bob.Room, hearth.ReasonTooMany, func() error { return accept(few, again, "ann", "mute", token) })
 	})
 
 	f.run("who isn't there can't be asked", func(f *fixture) {

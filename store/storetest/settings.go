@@ -59,6 +59,8 @@ func testSettings(f *fixture) {
 			f.Errorf("%+v", s)
 		}
 		state := f.state(room)
+		f.put(room, hearth.RoomChange{})
+		f.equal("after a change of nothing", f.state(room), state)
 		f.equal("due", state["due"], map[string]string{"room/" + room: strconv.FormatInt(first, 10)})
 		s = f.put(room, hearth.RoomChange{Shut: &no})
 		if s.Shut || s.ShutUntil != 0 || s.Until() != *long || s.Linger != hour || s.MaxPeers != 7 {
@@ -167,6 +169,17 @@ func testSettings(f *fixture) {
 		})
 	})
 
+	f.run("an end does not open the room sooner than it was to", func(f *fixture) {
+		room := f.newRoom()
+		f.join(room, "ann")
+		till := f.put(room, hearth.RoomChange{Shut: &yes, Until: ahead(48 * time.Hour)}).ShutUntil
+		_, err := f.s.EndAndShut(f.ctx(), room, store.Writer{}, "", time.Minute)
+		f.ok(err)
+		s, err := f.s.RoomState(f.ctx(), room)
+		f.ok(err)
+		f.equal("shut until", s.ShutUntil, till)
+	})
+
 	f.run("a room's own bound counts hidden peers and no takeover", func(f *fixture) {
 		room := f.newRoom()
 		f.put(room, hearth.RoomChange{MaxPeers: new(2)})
@@ -244,6 +257,13 @@ func testLinger(f *fixture) {
 		w.tells()
 		f.equal("due", sortedFields(f.state(room)["due"]), []string{"log/" + room})
 		f.set(ann, "k", "1")
+	})
+
+	f.run("a deadline without a session is dropped", func(f *fixture) {
+		room := f.newRoom()
+		f.ok(f.env.Client.ZAdd(f.ctx(), f.key("due", room), z("empty/"+room)).Err())
+		f.settle(room)
+		f.gone(room)
 	})
 
 	for name, end := range map[string]func(f *fixture, ann member) error{

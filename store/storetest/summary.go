@@ -223,12 +223,29 @@ func testSessions(f *fixture) {
 		})
 	}
 	f.run("the next page goes on where the last session was forgotten", func(f *fixture) {
-		page, next, err := f.s.Sessions(f.ctx(), store.SessionFilter{Room: room, Live: &no}, "", 1)
+		var page []hearth.Summary
+		next := ""
+		for range 2 {
+			var err error
+			page, next, err = f.s.Sessions(f.ctx(), store.SessionFilter{Room: room, Live: &no}, next, 1)
+			f.ok(err)
+		}
+		f.equal("the second page", page[0].ID, twice[1])
+		f.ok(f.env.Client.ZRem(f.ctx(), f.key("ended", room), twice[1]).Err())
+		same := redis.Z{Score: float64(page[0].EndedAt), Member: twice[0]} // it ended in the same instant
+		f.ok(f.env.Client.ZAdd(f.ctx(), f.key("ended", room), same).Err())
+		page, _, err := f.s.Sessions(f.ctx(), store.SessionFilter{Room: room, Live: &no}, next, 1)
 		f.ok(err)
-		f.ok(f.env.Client.ZRem(f.ctx(), f.key("ended", room), page[0].ID).Err())
-		page, _, err = f.s.Sessions(f.ctx(), store.SessionFilter{Room: room, Live: &no}, next, 1)
-		f.ok(err)
-		f.equal("next", page[0].ID, twice[1])
+		f.equal("next", page[0].ID, twice[0])
+	})
+	f.run("what is said to be live and isn't is none", func(f *fixture) {
+		id := hearth.NewSessionID()
+		for f.s.Partition(id) != f.s.Partition(room) {
+			id = hearth.NewSessionID()
+		}
+		f.ok(f.env.Client.HSet(f.ctx(), f.key("sums", room), id, room).Err())
+		_, err := f.s.Summary(f.ctx(), id)
+		f.equal("refusal", hearth.ReasonOf(err), hearth.ReasonNotFound)
 	})
 	for _, cursor := range []string{"x", "0.l", "0.x..", "9.l..", "-1.l..", "0.l.1.", "0.l..a", "0.l.x.a", "0.e.1.a/b", strings.Repeat("0", 9)} {
 		if _, _, err := f.s.Sessions(f.ctx(), store.SessionFilter{}, cursor, 1); hearth.ReasonOf(err) != hearth.ReasonBadParams {

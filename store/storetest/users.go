@@ -2,8 +2,11 @@ package storetest
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/store"
@@ -153,6 +156,16 @@ func testDisconnect(f *fixture) {
 			f.equal("removed", n, 1)
 			f.join(room, "a1", ofUser("u"))
 		}
+		f.unchanged(room, func() error {
+			n, err := f.s.Disconnect(f.ctx(), room, w, "u", "")
+			f.equal("removed", n, 1)
+			return err
+		})
+		few := f.limited(hearth.Limits{MaxOps: 1})
+		few.refused(room, hearth.ReasonTooMany, func() error {
+			_, err := few.s.Disconnect(f.ctx(), room, with(store.Writer{Key: "k"}, "another"), "u", "")
+			return err
+		})
 		f.equal("where it is", f.whereIs("u"), []string{room + "/a1"})
 	})
 
@@ -176,6 +189,20 @@ func testDisconnect(f *fixture) {
 		f.ok(err)
 		f.equal("removed", n, 0)
 		f.equal("index", f.index(room), []string{"\"other\"\n" + room + "/ann"})
+	})
+
+	f.run("however much that is, it hides nobody", func(f *fixture) {
+		room := f.newRoom()
+		f.join(room, "bob")
+		f.join(room, "zed", ofUser("u"))
+		for i := range 450 { // as after an end for all that the sweep hasn't come to yet
+			stale := redis.Z{Member: "\"u\"\n" + room + "/p" + strconv.Itoa(i)}
+			f.ok(f.env.Client.ZAdd(f.ctx(), f.key("users", room), stale).Err())
+		}
+		n, err := f.s.Disconnect(f.ctx(), room, store.Writer{}, "u", "")
+		f.ok(err)
+		f.equal("removed", n, 1)
+		f.equal("index", f.index(room), []string{"\"u-bob\"\n" + room + "/bob"})
 	})
 
 	f.run("what is for another session is refused", func(f *fixture) {
