@@ -361,6 +361,8 @@ func testLockQueue(f *fixture) {
 		w := f.watch(room)
 		f.equal("held by", stop().Peer, "cid")
 		w.tells("lock ann l expired to all", "lock cid l acquired to all")
+		f.set(bob, "k", "1")
+		w.tells("meta bob k to all") // by the seq after these
 		f.equal("queue", f.state(room)["q"], nil)
 	})
 
