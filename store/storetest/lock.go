@@ -325,7 +325,7 @@ func testLockQueue(f *fixture) {
 		f.giveRole(room, "cid", "speaker")
 		f.queue(cid, "l")
 		f.ok(f.release(ann, "l", h))
-		f.equal("holder", f.holder(room, "l"), "cid")
+		f.equal("holder", f.holder(room), "cid")
 		f.equal("places", len(f.state(room)["q"]), 1)
 	})
 

@@ -238,7 +238,7 @@ func testRoleRequest(f *fixture) {
 		f.ok(accept(f, again, "ann", "speaker", token))
 		f.unchanged(bob.Room, func() error { return accept(f, again, "ann", "speaker", token) })
 		w.take()
-		token = f.ask(w, ann, "bob", "mute")
+		token = f.ask(w, ann, "mute")
 		few := f.limited(hearth.Limits{MaxOps: 1})
 		again.Writer = with(bob.Writer, "another")
 		few.refused(bob.Room, hearth.ReasonTooMany, func() error { return accept(few, again, "ann", "mute", token) })
