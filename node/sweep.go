@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/hearthstore/hearth"
 )
 
 const (
@@ -96,8 +98,10 @@ func (s *sweeper) sweep(ctx context.Context, partition int) {
 	for ctx.Err() == nil {
 		c, cancel := context.WithTimeout(ctx, CallTimeout)
 		items, next, err := s.node.store.Due(c, partition, sweepBatch)
-		for i := 0; err == nil && i < len(items); i++ {
-			err = s.node.store.Settle(c, items[i])
+		for i := 0; i < len(items) && !away(err); i++ {
+			if e := s.node.store.Settle(c, items[i]); e != nil {
+				err = e // the others have their turn all the same: one that always fails must not hold them up
+			}
 		}
 		cancel()
 		if err != nil {
@@ -114,6 +118,12 @@ func (s *sweeper) sweep(ctx context.Context, partition int) {
 			return
 		}
 	}
+}
+
+// away reports whether the store did not answer: then the next item would not fare better.
+func away(err error) bool {
+	reason := hearth.ReasonOf(err)
+	return reason == hearth.ReasonUnavailable || reason == hearth.ReasonOutcomeUnknown
 }
 
 func (s *sweeper) warn(what string, err error) {

@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +43,36 @@ func TestWhatASweepSettledIsLookedAtAgain(t *testing.T) {
 	s.sweep(t.Context(), 0)
 	if next := time.Until(s.next[0]); next > time.Second {
 		t.Errorf("the sweep after that is in %s", next)
+	}
+}
+
+// An item that can't be settled does not hold up those after it.
+func TestASweepGoesOnAfterWhatFails(t *testing.T) {
+	server := redistest.Mini(t)
+	began := time.Now()
+	server.Mini.SetTime(began)
+	st, err := store.New(t.Context(), server.Client(t), store.Options{Partitions: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &Node{store: st, ctx: t.Context(), log: slog.New(slog.DiscardHandler)}
+	n.sweeper.init(n)
+	for i, room := range []string{"bad", "good"} {
+		q := store.JoinRequest{
+			Room: room, Peer: hearth.Peer{ID: "ann", User: "u", Role: "guest"}, Conn: hearth.NewConnSecret(),
+			Lease: time.Duration(i+1) * time.Second,
+		}
+		if _, err := st.Join(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := server.Mini.Set(strings.Replace(st.Channel("bad"), "e:bad", "c:bad", 1), "no hash"); err != nil {
+		t.Fatal(err)
+	}
+	server.Mini.SetTime(began.Add(time.Minute))
+	n.sweeper.sweep(t.Context(), 0)
+	if _, err := st.Room(t.Context(), "good"); hearth.ReasonOf(err) != hearth.ReasonNoSession {
+		t.Errorf("the lease after it has not ended: %v", err)
 	}
 }
 
