@@ -66,7 +66,9 @@ func TestASweepGoesOnAfterWhatFails(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := server.Mini.Set(strings.Replace(st.Channel("bad"), "e:bad", "c:bad", 1), "no hash"); err != nil {
+	key := strings.Replace(st.Channel("bad"), "e:bad", "c:bad", 1)
+	server.Mini.Del(key)
+	if err := server.Mini.Set(key, "no hash"); err != nil {
 		t.Fatal(err)
 	}
 	server.Mini.SetTime(began.Add(time.Minute))
