@@ -12,18 +12,24 @@ import (
 	"github.com/hearthstore/hearth/store"
 )
 
-// A sweep that ended something looks again soon: of the deadlines that the same room has next it was not told.
-func TestWhatASweepSettledIsLookedAtAgain(t *testing.T) {
-	server := redistest.Mini(t)
-	began := time.Now()
+// newSweeper returns one of a node that does nothing else, on a server of one partition whose clock stands still at began.
+func newSweeper(t *testing.T) (s *sweeper, server *redistest.Server, began time.Time) {
+	t.Helper()
+	server, began = redistest.Mini(t), time.Now()
 	server.Mini.SetTime(began)
 	st, err := store.New(t.Context(), server.Client(t), store.Options{Partitions: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := &Node{store: st, ctx: t.Context(), log: slog.New(slog.DiscardHandler)}
-	s := &n.sweeper
-	s.init(n)
+	n.sweeper.init(n)
+	return &n.sweeper, server, began
+}
+
+// A sweep that ended something looks again soon: of the deadlines that the same room has next it was not told.
+func TestWhatASweepSettledIsLookedAtAgain(t *testing.T) {
+	s, server, began := newSweeper(t)
+	st := s.node.store
 	q := store.JoinRequest{Room: "r", Peer: hearth.Peer{ID: "ann", User: "u", Role: "guest"}, Conn: hearth.NewConnSecret()}
 	if _, err := st.Join(t.Context(), q); err != nil {
 		t.Fatal(err)
@@ -48,15 +54,8 @@ func TestWhatASweepSettledIsLookedAtAgain(t *testing.T) {
 
 // An item that can't be settled does not hold up those after it.
 func TestASweepGoesOnAfterWhatFails(t *testing.T) {
-	server := redistest.Mini(t)
-	began := time.Now()
-	server.Mini.SetTime(began)
-	st, err := store.New(t.Context(), server.Client(t), store.Options{Partitions: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := &Node{store: st, ctx: t.Context(), log: slog.New(slog.DiscardHandler)}
-	n.sweeper.init(n)
+	s, server, began := newSweeper(t)
+	st := s.node.store
 	for i, room := range []string{"bad", "good"} {
 		q := store.JoinRequest{
 			Room: room, Peer: hearth.Peer{ID: "ann", User: "u", Role: "guest"}, Conn: hearth.NewConnSecret(),
@@ -72,7 +71,7 @@ func TestASweepGoesOnAfterWhatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	server.Mini.SetTime(began.Add(time.Minute))
-	n.sweeper.sweep(t.Context(), 0)
+	s.sweep(t.Context(), 0)
 	if _, err := st.Room(t.Context(), "good"); hearth.ReasonOf(err) != hearth.ReasonNoSession {
 		t.Errorf("the lease after it has not ended: %v", err)
 	}

@@ -58,8 +58,13 @@ local function commit(...)
   redis.call('HSET', S, 'seq', seqtext, 'n', last, 'lb', num(logbytes), ...)
 end
 
+-- flush commits what has been emitted, if anything has: what the script met on its way that was over.
+local function flush()
+  if composed > committed then commit() end
+end
+
 -- refuse ends a script by a refusal. What it met on its way there that was over has ended all the same.
 local function refuse(...)
-  if composed > committed then commit() end
+  flush()
   return {...}
 end

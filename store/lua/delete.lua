@@ -23,8 +23,8 @@ if old then
   emit_meta(BY, {KEY}, {entry_json(KEY, nil, BY, '-', '-')})
   commit('mb', num(bytes))
   result = seqtext .. ' ' .. at
-elseif composed > committed then
-  commit()
+else
+  flush()
 end
 remember(result)
 return {'ok', session, result}

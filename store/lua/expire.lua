@@ -17,7 +17,7 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', X, '-inf', num(now), 'LIMIT'
   end
 end
 discard(keys, 'expired')
-if composed > 0 then commit() end
+flush()
 local next = redis.call('ZRANGE', X, 0, 0, 'WITHSCORES')
 redis.call('ZREM', DUE, TIMES) -- first, so that it succeeds when memory is full
 if next[2] then redis.call('ZADD', DUE, next[2], TIMES) end

@@ -15,7 +15,7 @@ local rec = redis.call('HGET', C, HOLDER)
 if not rec then return {'not_found'} end
 
 local function granted(l)
-  if composed > committed then commit() end
+  flush()
   local result = l.token .. ' ' .. l.expires
   remember(result)
   return {'ok', session, result}
@@ -47,15 +47,16 @@ if place then
     unqueue(place, HOLDER)
     place = nil
   end
-end
-if not place then
+else
   from, to = between(NAME)
   if redis.call('ZLEXCOUNT', Q, from, to) >= MAX_WAITERS then return refuse('too_many') end
+end
+if not place then
   place = NAME .. '/' .. string.format('%016.0f', redis.call('HINCRBY', S, 'tickets', 1))
   redis.call('ZADD', Q, 0, place)
   redis.call('ZADD', W, 0, HOLDER .. '/q/' .. place)
 end
 redis.call('HSET', Z, place, HOLDER .. ' ' .. r.conn .. ' ' .. num(deadline) .. ' ' .. TTL .. ' ' .. r.role .. '\n'
   .. OP .. '\n' .. PATTERNS)
-if composed > committed then commit() end
+flush()
 return {'waiting', session, upcoming()}

@@ -10,5 +10,5 @@ local from, to = between(PEER .. '/q/' .. NAME)
 for _, member in ipairs(redis.call('ZRANGEBYLEX', W, from, to)) do unqueue(string.sub(member, #PEER + 4), PEER) end
 local l = current(NAME)
 if not l or l.peer ~= PEER then return refuse('lock_held', NAME, l and l.rec) end
-if composed > committed then commit() end
+flush()
 return {'ok', session, l.token .. ' ' .. l.expires}

@@ -17,7 +17,7 @@ if TTL ~= '' then l.ttl = TTL end
 l.expires = num(now + tonumber(l.ttl))
 redis.call('ZREM', X, 'l/' .. NAME) -- first: no lock is lost because memory is full
 keep_lock(l)
-if composed > committed then commit() end
+flush()
 local result = l.token .. ' ' .. l.expires
 remember(result)
 return {'ok', session, result}

@@ -105,8 +105,8 @@ if #told > 0 then
   emit_meta(BY, told, jsons)
   commit('mb', num(bytes))
   changed = seqtext .. ' ' .. at
-elseif composed > committed then
-  commit()
+else
+  flush()
 end
 local result = changed .. '\n' .. table.concat(results, '\n')
 remember(result)
