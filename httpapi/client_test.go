@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/gobwas/ws"
 
@@ -36,13 +35,11 @@ type client struct {
 	wmu sync.Mutex
 	ids int
 
-	mu     sync.Mutex
+	arrivals
 	inbox  []string
 	pongs  []string
 	code   node.CloseCode // of the close frame; 0: none came
 	reason string
-	ended  bool
-	news   chan struct{} // replaced, after the old one was closed, whenever something came
 }
 
 // dial opens a WebSocket to a node. query and headers are pairs.
@@ -69,7 +66,7 @@ func (c *cluster) dial(i int, query []string, headers ...string) *client {
 
 // attach makes a client of an upgraded socket.
 func (c *cluster) attach(nc net.Conn, br *bufio.Reader) *client {
-	k := &client{TB: c.TB, c: c, nc: nc, news: make(chan struct{})}
+	k := &client{TB: c.TB, c: c, nc: nc, arrivals: newArrivals()}
 	done := make(chan struct{})
 	go func() { // ends with the socket
 		defer close(done)
@@ -130,33 +127,6 @@ func (k *client) read(br *bufio.Reader) {
 			})
 			_ = k.frame(ws.NewCloseFrame(b))
 			return
-		}
-	}
-}
-
-func (k *client) got(what func()) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	what()
-	close(k.news)
-	k.news = make(chan struct{})
-}
-
-// wait returns once ok, which is called with the lock held, is so; false if the socket ends or patience does before.
-func (k *client) wait(ok func() bool) bool {
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	for {
-		k.mu.Lock()
-		good, ended, news := ok(), k.ended, k.news
-		k.mu.Unlock()
-		if good || ended {
-			return good
-		}
-		select {
-		case <-news:
-		case <-deadline.C:
-			return false
 		}
 	}
 }

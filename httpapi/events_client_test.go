@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // event is one of a stream.
@@ -21,13 +20,11 @@ type reading struct {
 	header http.Header
 	cut    func() // breaks the connection and waits for the goroutine
 
-	mu       sync.Mutex
+	arrivals
 	inbox    []event
 	seen     []event // all that came
 	last     string  // id that a browser would send
 	comments int
-	ended    bool
-	news     chan struct{}
 }
 
 // watch opens a stream on a node. query are pairs.
@@ -51,7 +48,7 @@ func (c *cluster) watch(i int, room, token, last string, query ...string) *readi
 	if err != nil {
 		c.Fatal(err)
 	}
-	k := &reading{TB: c.TB, header: res.Header, news: make(chan struct{}), last: last}
+	k := &reading{TB: c.TB, header: res.Header, arrivals: newArrivals(), last: last}
 	if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != eventStream {
 		c.Fatalf("stream: %s %v", res.Status, res.Header)
 	}
@@ -99,33 +96,6 @@ func (k *reading) read(br *bufio.Reader) {
 		case field == "retry", line == "":
 		default:
 			k.Errorf("the stream has %q", line)
-		}
-	}
-}
-
-func (k *reading) got(what func()) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	what()
-	close(k.news)
-	k.news = make(chan struct{})
-}
-
-// wait returns once ok, which is called with the lock held, is so; false if patience or the stream ends before.
-func (k *reading) wait(ok func() bool) bool {
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	for {
-		k.mu.Lock()
-		good, ended, news := ok(), k.ended, k.news
-		k.mu.Unlock()
-		if good || ended {
-			return good
-		}
-		select {
-		case <-news:
-		case <-deadline.C:
-			return false
 		}
 	}
 }
