@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes sure that a redis-server can be started by tests, and says which. It is the one that REDIS_SERVER names, else
 # redis-server or valkey-server from PATH. Where there is none it installs Debian's package if it may, and in any other
-# case says in one line what to install.
+# case says in one line what to install. The same binary is a sentinel (--sentinel) and a node of a cluster, so no other
+# package is needed.
 #
 # Installing the package would start a Redis as a service of the machine, on its usual port: a policy-rc.d forbids that
 # for as long as the installation runs. One that the machine already has is left as it is.

@@ -38,31 +38,43 @@ var errPortTaken = errors.New("port taken")
 type process struct {
 	bin, dir string
 	port     int
+	args     []string // with which it was started
 	cmd      *exec.Cmd
 	ended    chan struct{} // closed once the process is gone and was waited for
 	frozen   bool
 }
 
-// startProcess starts bin on a free port, with its log in dir.
-func startProcess(bin, dir string) (*process, error) {
+// startProcess starts bin on a free port, with its log in dir. Directives are what it is configured with beyond what every server is.
+func startProcess(bin, dir string, directives ...string) (*process, error) {
 	var err error
 	for range portTries {
-		port := minPort + rand.IntN(maxPort-minPort+1) //nolint:gosec // a guess that may be guessed
 		var p *process
-		if p, err = startProcessAt(bin, dir, port); !errors.Is(err, errPortTaken) {
+		if p, err = startProcessAt(bin, dir, randomPort(), directives...); !errors.Is(err, errPortTaken) {
 			return p, err
 		}
 	}
 	return nil, err
 }
 
+func randomPort() int {
+	return minPort + rand.IntN(maxPort-minPort+1) //nolint:gosec // a guess that may be guessed
+}
+
 // startProcessAt starts bin on the port and returns when it answers there.
-func startProcessAt(bin, dir string, port int) (*process, error) {
-	p := &process{bin: bin, dir: dir, port: port, ended: make(chan struct{})}
+func startProcessAt(bin, dir string, port int, directives ...string) (*process, error) {
+	return launch(bin, dir, port, append([]string{
+		"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--daemonize", "no", "--save", "", "--appendonly", "no",
+	}, directives...))
+}
+
+// again starts the process anew as it was started before, after its end.
+func (p *process) again() (*process, error) { return launch(p.bin, p.dir, p.port, p.args) }
+
+// launch starts bin with args, which have it listen on the port, and returns when it answers there.
+func launch(bin, dir string, port int, args []string) (*process, error) {
+	p := &process{bin: bin, dir: dir, port: port, args: args, ended: make(chan struct{})}
 	//nolint:noctx,gosec // it lives until kill, not as long as a context; which binary is the developer's choice
-	p.cmd = exec.Command(bin,
-		"--bind", "127.0.0.1", "--port", strconv.Itoa(port),
-		"--dir", dir, "--save", "", "--appendonly", "no", "--daemonize", "no")
+	p.cmd = exec.Command(bin, args...)
 	log, err := os.Create(p.logPath())
 	if err != nil {
 		return nil, fmt.Errorf("redistest: log of %s: %w", bin, err)
@@ -168,8 +180,8 @@ func (p *process) flush() error {
 	return nil
 }
 
-// ask sends one inline command and returns its reply, which has to be a status
-// or a bulk string. A client library would retry and pool; this is all that is
+// ask sends one inline command and returns its reply, which has to be a status,
+// a number or a bulk string. A client library would retry and pool; this is all that is
 // needed to see a server come up.
 func (p *process) ask(command string) (string, error) {
 	deadline := time.Now().Add(askWithin)
@@ -193,7 +205,7 @@ func (p *process) ask(command string) (string, error) {
 	}
 	line = strings.TrimSuffix(line, "\r\n")
 	switch {
-	case strings.HasPrefix(line, "+"):
+	case strings.HasPrefix(line, "+"), strings.HasPrefix(line, ":"):
 		return line[1:], nil
 	case strings.HasPrefix(line, "$"):
 		n, err := strconv.Atoi(line[1:])

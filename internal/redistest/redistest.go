@@ -10,8 +10,12 @@
 // valkey-server from PATH. Where none is found, its tests are skipped and say
 // so; with HEARTH_TEST_REDIS=required, as `make test` sets it, they fail.
 //
+// [Sentinel] and [Cluster] start whole topologies of such servers, of which a
+// test may kill, freeze and restart each one.
+//
 // The package is for tests only and not for benchmarks of a Redis: the servers
-// persist nothing, have no password and live at most as long as the test binary.
+// persist nothing unless asked to, have no password and live at most as long as
+// the test binary.
 package redistest
 
 import (
@@ -28,13 +32,16 @@ import (
 
 // Names of the kinds of server, as [Each] names its subtests.
 const (
-	NameMini = "miniredis"
-	NameReal = "redis"
+	NameMini     = "miniredis"
+	NameReal     = "redis"
+	NameSentinel = "sentinel"
+	NameCluster  = "cluster"
 )
 
 // Server is a Redis that a test may use until it ends.
 type Server struct {
-	// Name is the kind: NameMini or NameReal.
+	// Name is the kind: NameMini or NameReal, and in a topology also what it is
+	// there.
 	Name string
 	// Addr is host:port, on loopback.
 	Addr string
@@ -49,7 +56,9 @@ type Server struct {
 	Mini *miniredis.Miniredis
 
 	// proc is set where the process is this test's alone, by Real.
-	proc *process
+	proc    *process
+	replica bool   // when it is started
+	id      string // in a topology
 }
 
 var prefixes atomic.Int64
@@ -76,17 +85,29 @@ func Mini(tb testing.TB) *Server {
 // and gone when the test is over. It costs about 10 ms and 10 MB. Take it, and
 // not [Shared], for a test that disturbs its server: CONFIG, SCRIPT FLUSH,
 // CLIENT KILL, [Server.Freeze], [Server.Restart].
-func Real(tb testing.TB) *Server {
+func Real(tb testing.TB, opts ...Option) *Server {
 	tb.Helper()
-	p, err := startProcess(binary(tb), tb.TempDir())
+	o := gather(opts)
+	p, err := startProcess(binary(tb), tb.TempDir(), append(quickReplication(), o.directives...)...)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := newServer(NameReal, p.addr())
+	s := ownServer(tb, NameReal, p)
+	if s.replica = o.replica; s.replica {
+		if err := p.inSync(); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return s
+}
+
+// ownServer is a server of the test's own, which ends with it.
+func ownServer(tb testing.TB, name string, p *process) *Server {
+	s := newServer(name, p.addr())
 	s.proc = p
 	tb.Cleanup(func() {
 		if tb.Failed() {
-			tb.Logf("end of the log of the redis-server at %s:\n%s", s.Addr, s.proc.logTail())
+			tb.Logf("end of the log of the %s at %s:\n%s", name, s.Addr, s.proc.logTail())
 		}
 		s.proc.kill()
 	})
@@ -155,18 +176,54 @@ func (s *Server) Kill(tb testing.TB) {
 	s.own(tb).kill()
 }
 
-// Restart puts an empty server, with another pid and run_id, at the same
-// address in place of the old one, which it kills if it still runs. Only for
-// servers of [Real].
+// Restart puts a server with another pid and run_id at the same address in
+// place of the old one, which it kills if it still runs. It is empty, or, under
+// [AOF], has what the old one had confirmed. Only for servers of [Real].
 func (s *Server) Restart(tb testing.TB) {
 	tb.Helper()
-	old := s.own(tb)
-	old.kill()
-	p, err := startProcessAt(old.bin, old.dir, old.port)
+	s.Kill(tb)
+	s.Start(tb)
+}
+
+// Start starts a server again that was killed, and returns when it takes
+// commands.
+func (s *Server) Start(tb testing.TB) {
+	tb.Helper()
+	s.StartLoading(tb)
+	if err := s.proc.loaded(); err != nil {
+		tb.Fatal(err)
+	}
+	if s.replica {
+		if err := s.proc.inSync(); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// StartLoading is Start that returns as soon as the server answers at all: it
+// may still be reading what it kept, and refuse commands until it has.
+func (s *Server) StartLoading(tb testing.TB) {
+	tb.Helper()
+	p, err := s.own(tb).again()
 	if err != nil {
 		tb.Fatal(err)
 	}
 	s.proc = p
+}
+
+// Running reports whether the server's process has not ended. A frozen one runs.
+func (s *Server) Running() bool {
+	select {
+	case <-s.proc.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+func (s *Server) port() string {
+	_, port, _ := net.SplitHostPort(s.Addr)
+	return port
 }
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
