@@ -1,6 +1,9 @@
 package hearth
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Limits bounds what one session, connection or call may take. The zero value of a field means its default; WithDefaults
 // fills them in.
@@ -18,7 +21,11 @@ type Limits struct {
 	LogAge    time.Duration // and for how long; 10 minutes
 
 	Retention time.Duration // how long the summary of an ended session is kept; 24 hours
-	LargeRoom int           // with more peers shown than that, who comes, changes and goes is told only to who asked; 500
+	// Grace is for how long a peer whose socket is gone stays a member; 10 seconds. NodeLease is how long a node that is not
+	// heard of keeps its peers; 15 seconds. It has to exceed Grace by MinLeaseMargin: see Check.
+	Grace, NodeLease time.Duration
+
+	LargeRoom int // with more peers shown than that, who comes, changes and goes is told only to who asked; 500
 }
 
 // WithDefaults returns l with every zero field at its default.
@@ -44,7 +51,27 @@ func (l Limits) WithDefaults() Limits {
 		l.Retention = 24 * time.Hour
 	}
 	def(&l.LargeRoom, 500)
+	if l.Grace == 0 {
+		l.Grace = 10 * time.Second
+	}
+	if l.NodeLease == 0 {
+		l.NodeLease = max(15*time.Second, l.Grace+MinLeaseMargin)
+	}
 	return l
+}
+
+// Check returns an error that says which limits contradict each other.
+func (l Limits) Check() error {
+	switch {
+	case l.Grace < 0:
+		return fmt.Errorf("HEARTH_GRACE must not be negative, as %s is", l.Grace)
+	case l.Grace > MaxGrace:
+		return fmt.Errorf("HEARTH_GRACE must be at most %s, not %s", MaxGrace, l.Grace)
+	case l.NodeLease < l.Grace+MinLeaseMargin:
+		return fmt.Errorf("HEARTH_NODE_LEASE must exceed HEARTH_GRACE (%s) by %s at least, and %s does not: "+
+			"a peer whose node dies would be gone before its grace is over", l.Grace, MinLeaseMargin, l.NodeLease)
+	}
+	return nil
 }
 
 // Limits that are part of the contract and not configurable.
@@ -61,6 +88,10 @@ const (
 	MinLease     = 5 * time.Second // of a peer that joined over HTTP
 	MaxLease     = time.Hour
 	DefaultLease = time.Minute
+
+	MaxGrace         = time.Hour
+	MinImplicitGrace = 30 * time.Second // of a 100ms client, which notices a dead path after up to 16 s
+	MinLeaseMargin   = 4 * time.Second  // by which a node's lease exceeds the grace: a renewal and a sweep
 
 	RoleRequestTime = time.Minute // for how long a request to take another role stands
 

@@ -99,6 +99,7 @@ func TestLimitsThatAreNotGivenHaveTheirDefault(t *testing.T) {
 	want := hearth.Limits{
 		MaxValue: 64 << 10, MaxKeys: 3, MaxMetadata: 4 << 20, MaxMessage: 64 << 10, MaxPeers: 10_000, MaxFrame: 256 << 10,
 		MaxOps: 100_000, LogEvents: 1000, LogBytes: 1 << 20, LogAge: 600e9, Retention: 86400e9, LargeRoom: 500,
+		Grace: 10e9, NodeLease: 15e9,
 	}
 	if got != want || got.WithDefaults() != want {
 		t.Errorf("%+v", got)

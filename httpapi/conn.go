@@ -16,7 +16,6 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/auth"
 	"github.com/hearthstore/hearth/node"
 )
@@ -73,7 +72,7 @@ func (c *conn) serve() {
 	c.cancel()
 	c.calls.Wait()
 	if c.member != nil { // before the other side has time to answer the close
-		c.member.Drop(hearth.TimedOut)
+		c.member.Drop()
 	}
 	if code != 0 {
 		c.discard()

@@ -116,6 +116,9 @@ func (c *cluster) on(t *testing.T) *cluster {
 func (c *cluster) start(s setup) {
 	c.Helper()
 	client := c.redis.Client(c)
+	if s.limits.Grace == 0 {
+		s.limits.Grace = 50 * time.Millisecond
+	}
 	st, err := store.New(c.Context(), client, store.Options{Prefix: c.redis.Prefix, Partitions: 4, Limits: s.limits})
 	if err != nil {
 		c.Fatal(err)
@@ -191,7 +194,7 @@ func (c *cluster) keys() []string {
 	var out []string
 	for _, k := range all {
 		switch _, kind, _ := strings.Cut(k, "}:"); {
-		case k == c.redis.Prefix+":live", k == c.redis.Prefix+":partitions", kind == "sums", kind == "ended":
+		case k == c.redis.Prefix+":live", k == c.redis.Prefix+":partitions", kind == "sums", kind == "ended", kind == "nodes", kind == "beat":
 			continue
 		case kind == "due":
 			items, err := client.ZRange(c.Context(), k, 0, -1).Result()

@@ -15,6 +15,7 @@ type Caller struct {
 	Conn      hearth.ConnID  // fences a peer's writes; zero for a server that acts for itself, or a peer that only reads
 	Role      string         // the peer's role; a member's is the one in the store
 	Op        string         // op_id; "" for none
+	member    *Member        // whose socket the call came by; nil for one over HTTP
 	Lock      hearth.Holding // a metadata write is refused unless this is the current holding of the lock; zero for none
 }
 
@@ -30,7 +31,7 @@ func (n *Node) writer(c *Caller, perm auth.Permission) (store.Writer, error) {
 // one in the store: a token, and to a moment a socket, may have an older one. So what the caller's role permits is done
 // if the store has that role, and else decided anew by the one it has; so is what the caller's role does not permit.
 func (n *Node) allowed(c *Caller, allow func(role string) error) (store.Writer, error) {
-	if err := c.Principal.CheckRoom(c.Room); err != nil {
+	if err := c.check(); err != nil {
 		return store.Writer{}, err
 	}
 	// Before the permission, which depends on whose connection it is.
@@ -56,8 +57,21 @@ func (n *Node) allowed(c *Caller, allow func(role string) error) (store.Writer, 
 	return w, hearth.CheckOpID(c.Op)
 }
 
+// check returns an error if the caller has no business in its room, or by a socket that may be given up at any moment.
+func (c *Caller) check() error {
+	if c.member != nil && !c.member.inc.reliable() {
+		return &hearth.Error{
+			Reason: hearth.ReasonUnavailable, Detail: "the node is cut off from the store; reconnect and resume", RetryAfter: leaseMargin,
+		}
+	}
+	return c.Principal.CheckRoom(c.Room)
+}
+
 // allow decides whether the caller may do what needs perm in its room: a read, which goes by the caller's role.
 func (n *Node) allow(c *Caller, perm auth.Permission) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	return n.roles.Allow(c.Principal, c.Room, c.Role, perm)
 }
 

@@ -50,7 +50,7 @@ func (n *Node) request(p *auth.Principal, role string, q *JoinParams) (store.Joi
 		Room:     q.Room,
 		Peer:     hearth.Peer{ID: id, User: p.User, Role: role, Name: p.Name, Groups: groups, Hidden: q.Hidden},
 		KeepName: q.Name == nil && p.Name == "", KeepData: q.Data == nil,
-		Conn: hearth.NewConnSecret(), Incarnation: n.incarnation, Watch: q.Listen,
+		Conn: hearth.NewConnSecret(), Watch: q.Listen,
 	}
 	if q.Name != nil {
 		r.Peer.Name = *q.Name
@@ -94,22 +94,25 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 	m := &Member{node: n, principal: p, sink: sink, meet: q.Meet}
 	m.view = view{peer: r.Peer.ID, user: hearth.QuoteString(p.User), keys: q.Listen, may: n.mayRead(p, q.Room)}
 	m.conn = hearth.ConnID{Secret: r.Conn, Peer: r.Peer.ID}
-	m.room, m.listens = q.Room, len(q.Listen) > 0
+	m.room, m.listens, m.lease = q.Room, len(q.Listen) > 0, n.leaseOf(q.Room)
 	if m.sub, err = n.hub.Subscribe(ctx, q.Room, m); err != nil {
 		return nil, &hearth.Error{
 			Reason: hearth.ReasonUnavailable, Detail: "the subscription was not confirmed; try again", RetryAfter: time.Second, Cause: err,
 		}
 	}
-	j, err := n.store.Join(ctx, r)
+	j, err := m.lease.join(ctx, m, &r)
 	if err != nil {
 		m.sub.Close()
 		if hearth.ReasonOf(err) == hearth.ReasonOutcomeUnknown {
-			// It may have become a member that nobody serves, or may still become one: the script can be on its way.
-			n.leaveLater(m.room, m.fence(), hearth.TimedOut, lateJoin) //nolint:contextcheck // it has to be repeated after ctx has ended
+			// It may have become a member that nobody serves, or may still become one: the script can be on its way. That
+			// is looked at again.
+			n.handOver(m.room, r.Peer.ID, r.Conn) //nolint:contextcheck // it has to be repeated after ctx has ended
+			m.lease.doubtful()
 		}
 		return nil, err
 	}
 	m.Welcome = j
+	m.lease.settle(m)
 	m.view.setRole(j.Own.Role)
 	n.members.Add(1)
 	n.log.Debug("joined", "room", m.room, "session", j.ID, "peer", j.Own.ID, "taken_over", j.TakenOver)

@@ -19,16 +19,21 @@ func TestWaitIsNotEndedByAnEarlierHolding(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := &Node{store: st, roles: auth.DefaultRoles(), ctx: ctx, log: slog.New(slog.DiscardHandler)}
+	n.leases = newLeases(n)
 	n.sweeper.init(n)
+	inc, err := n.leases[0].incarnation(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
 	join := func(id string) *Member {
 		t.Helper()
-		q := store.JoinRequest{Room: "r", Peer: hearth.Peer{ID: id, User: id, Role: "guest"}, Conn: hearth.NewConnSecret()}
+		q := store.JoinRequest{Room: "r", Peer: hearth.Peer{ID: id, User: id, Role: "guest"}, Conn: hearth.NewConnSecret(), Incarnation: inc.id}
 		j, err := st.Join(ctx, q)
 		if err != nil {
 			t.Fatal(err)
 		}
 		p := &auth.Principal{Room: "r", User: id, Role: "guest"}
-		return &Member{node: n, Welcome: j, principal: p, room: "r", conn: hearth.ConnID{Secret: q.Conn, Peer: id}, view: view{role: "guest"}}
+		return &Member{node: n, Welcome: j, principal: p, room: "r", conn: hearth.ConnID{Secret: q.Conn, Peer: id}, view: view{role: "guest"}, inc: inc}
 	}
 	ann, bob := join("ann"), join("bob")
 	q := AcquireParams{Lock: "l", TTL: time.Minute}

@@ -56,6 +56,7 @@ type Member struct {
 	sink      Sink
 	meet      func(own bool, role string) // see JoinParams.Meet
 	sub       *pubsub.Subscription
+	lease     *lease
 
 	mu   sync.Mutex
 	view view
@@ -65,6 +66,11 @@ type Member struct {
 	holds  int
 	ending func()
 	waits  []*Wait // for locks
+
+	inc *incarnation // by which it joined
+	// Guarded by the lock of the partition's lease.
+	joined bool // the store has it
+	missed bool // the store did not have it when it was looked for
 
 	counted bool // it is to be told how many there are; guarded by the node's crowds
 }
@@ -98,7 +104,7 @@ func (m *Member) Caller(op string) *Caller {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return &Caller{
-		Principal: m.principal, Room: m.room, Session: m.Welcome.ID, Conn: m.conn, Role: m.view.role, Op: op,
+		Principal: m.principal, Room: m.room, Session: m.Welcome.ID, Conn: m.conn, Role: m.view.role, Op: op, member: m,
 	}
 }
 
@@ -220,11 +226,11 @@ func (m *Member) Release() {
 	}
 }
 
-// Drop ends the membership because its socket is gone. It is repeated until the store has confirmed it or says that the
-// connection is not the peer's any more; nobody waits for that but Wait and Close.
-func (m *Member) Drop(reason hearth.LeaveReason) {
+// Drop says that the member's socket is gone. The peer stays a member for the grace time, in which it may come back here or
+// on any other node; nobody waits until the store knows of it but Wait and Close.
+func (m *Member) Drop() {
 	if m.stop() {
-		m.node.leaveLater(m.room, m.fence(), reason, 0)
+		m.node.handOver(m.room, m.conn.Peer, m.conn.Secret)
 	}
 }
 
@@ -234,6 +240,7 @@ func (m *Member) stop() bool {
 	was := m.over
 	m.over = true
 	m.mu.Unlock()
+	m.lease.forget(m)
 	if m.sub.Close() {
 		m.node.members.Add(-1)
 	}

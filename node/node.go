@@ -38,21 +38,21 @@ type Options struct {
 
 // Node executes the verbs. Close it to end its goroutines.
 type Node struct {
-	id          string
-	incarnation string // who serves a peer: this process, not the next one of the same ID
-	store       *store.Store
-	hub         *pubsub.Hub
-	roles       *auth.Roles
-	encode      func(method string, params func(dst []byte) []byte) []byte
-	log         *slog.Logger
-	members     atomic.Int64
-	sweeper     sweeper
-	crowds      crowds
+	id       string
+	store    *store.Store
+	hub      *pubsub.Hub
+	roles    *auth.Roles
+	encode   func(method string, params func(dst []byte) []byte) []byte
+	log      *slog.Logger
+	members  atomic.Int64
+	leases   []*lease // by partition
+	handover handover
+	sweeper  sweeper
+	crowds   crowds
 
 	ctx    context.Context //nolint:containedctx // the node's own life, ended by Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	owed   sync.WaitGroup // leaves that the store has not confirmed yet; see leaveLater
 }
 
 // New starts a node: it subscribes to what its members need and does its share of what ends by time.
@@ -68,15 +68,18 @@ func New(o Options) *Node {
 	}
 	ctx, cancel := context.WithCancel(context.Background()) // the node's own life; no caller's call is it
 	n := &Node{
-		id: o.ID, incarnation: hearth.NewEpoch(), store: o.Store, roles: o.Roles, encode: o.Encode, log: o.Log,
+		id: o.ID, store: o.Store, roles: o.Roles, encode: o.Encode, log: o.Log,
 		ctx: ctx, cancel: cancel,
 	}
+	n.leases = newLeases(n)
+	n.handover.waiting = map[int][]store.Place{}
 	n.crowds.init(o.Encode)
 	n.hub = pubsub.New(pubsub.Options{
 		Client: o.Client, Channel: o.Store.Channel, Read: n.readLog, Decode: n.decode, Log: o.Log,
 	})
 	n.sweeper.init(n)
 	n.wg.Go(n.sweeper.run)
+	n.wg.Go(n.sweeper.announce)
 	n.wg.Go(func() { n.crowds.run(ctx) })
 	return n
 }
@@ -107,8 +110,8 @@ func (n *Node) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the node's goroutines and waits for them. Its sockets have to be closed, and their peers' leaves confirmed,
-// before: see Member.Leave and Wait.
+// Close ends the node's goroutines and waits for them. Its sockets have to be closed, and the store told of that,
+// before: see Member.Drop and Wait.
 func (n *Node) Close() {
 	n.cancel()
 	n.wg.Wait()

@@ -2,38 +2,47 @@ package node
 
 import (
 	"context"
-	"strconv"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/store"
 )
 
 const (
-	sweepEvery = 3 * time.Second // how often a node looks at its partitions
-	liveFor    = 4 * sweepEvery  // for how long it is taken to live without a sign
-	sweepBatch = 100             // items of a partition that are settled before the next one's turn
+	sweepBatch = 100 // items of a partition that are settled before the next one's turn
 	// sweepGap is how close two sweeps of a partition follow each other: what is due in between is settled together,
 	// well within the second that a deadline may be late.
 	sweepGap = 500 * time.Millisecond
 )
 
-// sweeper settles what ends by time. Each partition is swept by one live node, chosen by rendezvous hash; every node
-// comes to the same choice without asking. While nodes disagree, for a tick after one came or went, a partition may be
-// swept twice or not at all: settling is fenced, and what was left out is still due at the next tick. Between ticks a node
+// tickEvery is how often a node looks after each of its partitions: often enough that a lease outlives several ticks that
+// fail, and that the store does not take it for away.
+func tickEvery(lease time.Duration) time.Duration { return min(3*time.Second, lease/5) }
+
+// sweeper looks after partitions: it renews the node's leases and settles what ends by time. Each partition is swept by one
+// live node, chosen by rendezvous hash; every node comes to the same choice without asking. While nodes disagree, for a tick
+// after one came or went, a partition may be swept twice or not at all: settling is fenced, and what was left out is still
+// due at the next tick. A partition that nobody has swept for long is swept by whoever has peers there. Between ticks a node
 // sweeps a partition when the next deadline that it knows of comes.
 type sweeper struct {
 	node *Node
 	wake chan struct{}
+	tick time.Duration
 
-	mu   sync.Mutex
-	next map[int]time.Time // partition → the next deadline known here
+	mu       sync.Mutex
+	alive    []string          // nodes, as they were told last
+	next     map[int]time.Time // partition → the next deadline known here
+	ticking  map[int]bool      // partitions whose tick is under way: one that does not answer holds up no other
+	settling map[int]bool      // partitions whose due items are being settled
 }
 
 func (s *sweeper) init(n *Node) {
-	s.node, s.wake, s.next = n, make(chan struct{}, 1), map[int]time.Time{}
+	s.node, s.wake, s.tick = n, make(chan struct{}, 1), tickEvery(n.Limits().NodeLease)
+	s.next, s.ticking, s.settling = map[int]time.Time{}, map[int]bool{}, map[int]bool{}
 }
 
 // expect takes note that something of the room is due in d.
@@ -48,26 +57,37 @@ func (s *sweeper) note(partition int, d time.Duration) {
 	}
 	s.mu.Unlock()
 	if ok {
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
+		s.rouse()
 	}
 }
 
-// run sweeps until the node closes.
+func (s *sweeper) rouse() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run looks after the partitions one after the other, all of them in the time of a tick, until the node closes.
 func (s *sweeper) run() {
-	ctx := s.node.ctx
-	tick := time.Time{}
+	ctx, leases := s.node.ctx, s.node.leases
+	step := s.tick / time.Duration(len(leases))
+	turn, at := 0, time.Now()
 	for ctx.Err() == nil {
-		if now := time.Now(); !now.Before(tick) {
-			tick = now.Add(sweepEvery)
-			s.tick(ctx)
+		for now := time.Now(); !at.After(now); at = at.Add(step) {
+			if now.Sub(at) > s.tick { // the process stood still
+				at = now
+			}
+			s.look(turn, false)
+			turn = (turn + 1) % len(leases)
+		}
+		for _, l := range leases {
+			l.expire()
 		}
 		for _, p := range s.due(time.Now()) {
-			s.sweep(ctx, p)
+			s.look(p, true)
 		}
-		timer := time.NewTimer(time.Until(s.earliest(tick)))
+		timer := time.NewTimer(time.Until(s.earliest(at)))
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -77,47 +97,123 @@ func (s *sweeper) run() {
 	}
 }
 
-// tick says that the node lives and sweeps the partitions that are its own.
-func (s *sweeper) tick(ctx context.Context) {
-	c, cancel := context.WithTimeout(ctx, CallTimeout)
-	defer cancel()
-	nodes, err := s.node.store.Live(c, s.node.id, liveFor)
-	if err != nil {
-		s.warn("telling that this node lives", err)
-		return
-	}
-	for p := range s.node.store.Partitions() {
-		if owner(p, nodes) == s.node.id {
-			s.sweep(ctx, p)
+// announce tells that the node lives, and learns who else does, until the node closes. What another one leaves is swept
+// within two ticks of its last sign.
+func (s *sweeper) announce() {
+	every := s.tick / 2
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.node.ctx.Done():
+			return
+		case <-timer.C:
 		}
+		ctx, cancel := context.WithTimeout(s.node.ctx, CallTimeout)
+		alive, err := s.node.store.Live(ctx, s.node.id, 3*every)
+		cancel()
+		if err != nil {
+			s.warn("telling that this node lives", err)
+		} else {
+			for _, p := range s.learn(alive) {
+				s.look(p, true)
+			}
+		}
+		timer.Reset(every)
 	}
 }
 
-// sweep settles what is due in a partition.
-func (s *sweeper) sweep(ctx context.Context, partition int) {
-	for ctx.Err() == nil {
-		c, cancel := context.WithTimeout(ctx, CallTimeout)
-		items, next, err := s.node.store.Due(c, partition, sweepBatch)
-		for i := 0; i < len(items) && !away(err); i++ {
-			if e := s.node.store.Settle(c, items[i]); e != nil {
-				err = e // the others have their turn all the same: one that always fails must not hold them up
-			}
-		}
-		cancel()
-		if err != nil {
-			s.warn("partition "+strconv.Itoa(partition), err)
-			return
-		}
-		if len(items) < sweepBatch {
-			if len(items) > 0 {
-				next = 0 // what was settled may have a later deadline, which next doesn't know of
-			}
-			if next >= 0 {
-				s.note(partition, next)
-			}
-			return
+// learn takes note of which nodes live and returns the partitions that are this one's by that and were not before.
+func (s *sweeper) learn(alive []string) (gained []int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Equal(alive, s.alive) {
+		return nil
+	}
+	for p := range s.node.leases {
+		if owner(p, alive) == s.node.id && owner(p, s.alive) != s.node.id {
+			gained = append(gained, p)
 		}
 	}
+	s.alive = alive
+	return gained
+}
+
+// look looks after a partition, and sweeps it if that is this node's or it is told to.
+func (s *sweeper) look(partition int, sweep bool) {
+	s.mu.Lock()
+	busy := s.ticking[partition]
+	sweep = sweep || owner(partition, s.alive) == s.node.id
+	if busy && sweep {
+		s.next[partition] = time.Now().Add(sweepGap)
+	}
+	if !busy && (sweep || s.node.leases[partition].used()) {
+		s.ticking[partition] = true
+	} else {
+		busy = true
+	}
+	s.mu.Unlock()
+	if busy {
+		return
+	}
+	s.node.wg.Go(func() {
+		s.lookNow(partition, sweep)
+		s.mu.Lock()
+		delete(s.ticking, partition)
+		s.mu.Unlock()
+	})
+}
+
+func (s *sweeper) lookNow(partition int, sweep bool) {
+	ctx := s.node.ctx
+	limit := 0
+	if sweep {
+		limit = sweepBatch
+	}
+	t, err := s.node.leases[partition].tick(ctx, limit)
+	if err == nil && t.Unseen {
+		t, err = s.node.leases[partition].tick(ctx, sweepBatch)
+	}
+	if err != nil {
+		s.warn("looking after a partition", err, "partition", partition)
+		return
+	}
+	if len(t.Due) == 0 {
+		if t.Next >= 0 {
+			s.note(partition, t.Next)
+		}
+		return
+	}
+	s.mu.Lock()
+	busy := s.settling[partition]
+	s.settling[partition] = true
+	s.mu.Unlock()
+	if busy {
+		return
+	}
+	s.node.wg.Go(func() { // renewals don't wait for it
+		err := s.settle(ctx, t.Due)
+		s.mu.Lock()
+		delete(s.settling, partition)
+		s.mu.Unlock()
+		if err != nil {
+			s.warn("settling what is due", err, "partition", partition)
+			return
+		}
+		s.note(partition, 0) // more may be due by now, or have a later deadline
+	})
+}
+
+// settle settles what is due. One item that fails does not hold up the others.
+func (s *sweeper) settle(ctx context.Context, items []store.DueItem) (failed error) {
+	for i := 0; i < len(items) && !away(failed); i++ {
+		c, cancel := context.WithTimeout(ctx, CallTimeout)
+		if err := s.node.store.Settle(c, items[i]); err != nil {
+			failed = err
+		}
+		cancel()
+	}
+	return failed
 }
 
 // away reports whether the store did not answer: then the next item would not fare better.
@@ -126,9 +222,9 @@ func away(err error) bool {
 	return reason == hearth.ReasonUnavailable || reason == hearth.ReasonOutcomeUnknown
 }
 
-func (s *sweeper) warn(what string, err error) {
+func (s *sweeper) warn(what string, err error, more ...any) {
 	if s.node.ctx.Err() == nil {
-		s.node.log.Warn("the sweep failed", "at", what, "error", err)
+		s.node.log.Warn("the sweep failed", append([]any{"at", what, "error", err}, more...)...)
 	}
 }
 

@@ -22,15 +22,27 @@ func newSweeper(t *testing.T) (s *sweeper, server *redistest.Server, began time.
 		t.Fatal(err)
 	}
 	n := &Node{store: st, ctx: t.Context(), log: slog.New(slog.DiscardHandler)}
+	n.leases = newLeases(n)
 	n.sweeper.init(n)
 	return &n.sweeper, server, began
+}
+
+// sweep sweeps the partition and returns when all that was due is settled.
+func sweep(s *sweeper) {
+	s.lookNow(0, true)
+	s.node.wg.Wait()
 }
 
 // A sweep that ended something looks again soon: of the deadlines that the same room has next it was not told.
 func TestWhatASweepSettledIsLookedAtAgain(t *testing.T) {
 	s, server, began := newSweeper(t)
 	st := s.node.store
-	q := store.JoinRequest{Room: "r", Peer: hearth.Peer{ID: "ann", User: "u", Role: "guest"}, Conn: hearth.NewConnSecret()}
+	if err := st.Begin(t.Context(), 0, "inc"); err != nil {
+		t.Fatal(err)
+	}
+	q := store.JoinRequest{
+		Room: "r", Peer: hearth.Peer{ID: "ann", User: "u", Role: "guest"}, Conn: hearth.NewConnSecret(), Incarnation: "inc",
+	}
 	if _, err := st.Join(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
@@ -41,12 +53,12 @@ func TestWhatASweepSettledIsLookedAtAgain(t *testing.T) {
 		}
 	}
 	server.Mini.SetTime(began.Add(time.Second))
-	s.sweep(t.Context(), 0)
+	sweep(s)
 	if next := time.Until(s.next[0]); next > time.Second {
 		t.Errorf("the next sweep is in %s", next)
 	}
 	clear(s.next) // as by then
-	s.sweep(t.Context(), 0)
+	sweep(s)
 	if next := time.Until(s.next[0]); next > time.Second {
 		t.Errorf("the sweep after that is in %s", next)
 	}
@@ -71,7 +83,7 @@ func TestASweepGoesOnAfterWhatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	server.Mini.SetTime(began.Add(time.Minute))
-	s.sweep(t.Context(), 0)
+	sweep(s)
 	if _, err := st.Room(t.Context(), "good"); hearth.ReasonOf(err) != hearth.ReasonNoSession {
 		t.Errorf("the lease after it has not ended: %v", err)
 	}

@@ -18,6 +18,11 @@ func BenchmarkVerbs(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	for p := range s.Partitions() {
+		if err := s.Begin(b.Context(), p, "n"); err != nil {
+			b.Fatal(err)
+		}
+	}
 	join := func(b *testing.B, room, peer string) store.Writer {
 		q := store.JoinRequest{
 			Room: room, Peer: hearth.Peer{ID: peer, User: "u-" + peer, Role: "guest"}, Conn: hearth.NewConnSecret(), Incarnation: "n", Peers: 200,

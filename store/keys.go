@@ -66,7 +66,8 @@ func (k keyspace) inPartition(p int, name string) string {
 // rooms is a sorted set of a partition's live rooms with the time at which their sessions started.
 func (k keyspace) rooms(p int) string { return k.inPartition(p, "rooms") }
 
-// due is a sorted set of all that ends by time in a partition: item and deadline. Items are peer/<room>/<peer> (a lease),
+// due is a sorted set of all that ends by time in a partition: item and deadline. Items are peer/<room>/<peer> (a lease, or
+// the grace of a peer whose socket is gone), node/<incarnation> (of a node that was not heard of, with the end of its lease),
 // time/<room> (the earliest of the room's own deadlines), log/<room> (the oldest change of its log) and empty/<room> (a
 // session that lingers without peers) and room/<room> (what it keeps beyond its sessions), dead/<room>/<session_id> (who was in a
 // session that ended for all); sums is the oldest summary of the partition's ended sessions.
@@ -109,8 +110,14 @@ func (k keyspace) room(room string) []string {
 }
 
 // Scripts that are about a whole partition, or that end a session for all, make the names of further keys in its slot from
-// those that they are given: s:, c: and p: of a room, and dead:<session_id>, to which a room's c: is renamed when its session
-// ends for all, until the sweep has taken its peers off the indexes.
+// those that they are given: s:, c:, p:, q:, w: and z: of a room, and dead:<session_id>, to which a room's c: is renamed when
+// its session ends for all, until the sweep has taken its peers off the indexes. From due are made, in lua/_base.lua:
+//
+//   - nodes, a sorted set of the incarnations that may have sockets in a partition, with the end of their lease;
+//   - node:<incarnation>, a set of who has its socket there, <room>/<peer>. It may have more than there is: what it says is
+//     checked against the record in c:;
+//   - beat, a hash: when the partition was last looked after (at), when what is due was last seen to (swept), and until when
+//     nobody is timed out (hold).
 
 // users is a sorted set of who is where in a partition: <user>\n<room>/<peer>, the user as a JSON string. It may have more
 // than there is: what it says is checked against the room.

@@ -16,8 +16,9 @@ type JoinRequest struct {
 	// KeepName and KeepData: a takeover keeps what the store has, because the client gave none.
 	KeepName, KeepData bool
 	Conn               string        // secret of the new connection
-	Incarnation        string        // of the node that serves it
+	Incarnation        string        // of the node that has its socket, begun by Begin
 	Lease              time.Duration // 0: the peer has a socket
+	Implicit           bool          // a 100ms client, whose grace is longer
 	Peers              int           // how many peers the snapshot has at most, the joining one included; 0: none
 	Watch              hearth.Patterns
 }
@@ -26,15 +27,16 @@ type JoinRequest struct {
 type Joined struct {
 	hearth.Session
 	Own       hearth.Peer
-	TakenOver bool  // the peer was a member already: nobody is told of a join
-	ExpiresAt int64 // of the lease, epoch milliseconds; 0 without one
+	OwnSeq    uint64 // of its join, which no takeover changes
+	TakenOver bool   // the peer was a member already: nobody is told of a join
+	ExpiresAt int64  // of the lease, epoch milliseconds; 0 without one
 	Peers     []hearth.Peer
 	Entries   []hearth.Entry // those watched; absent ones that were named exactly have no data
 }
 
 // Join makes a peer a member of the room's session, beginning one if there is none. A peer of the same id and user is
 // taken over: it keeps its role, groups and joined_at, its connection becomes Conn, and the node that serves the old one
-// is told. Errors: peer_exists (the id is another user's), room_closed (a new peer, and the room is shut), too_many, too_large.
+// is told. ErrLapsed says that the incarnation was ended, and nothing happened. Errors: peer_exists (the id is another user's), room_closed (a new peer, and the room is shut), too_many, too_large.
 func (s *Store) Join(ctx context.Context, q JoinRequest) (Joined, error) {
 	p := &q.Peer
 	name, data := hearth.QuoteString(p.Name), hearth.QuoteString(p.Data)
@@ -48,6 +50,9 @@ func (s *Store) Join(ctx context.Context, q JoinRequest) (Joined, error) {
 	if p.Hidden {
 		flags = "h"
 	}
+	if q.Implicit {
+		flags += "i"
+	}
 	if q.Lease > 0 {
 		lease = millis(q.Lease)
 	}
@@ -55,8 +60,11 @@ func (s *Store) Join(ctx context.Context, q JoinRequest) (Joined, error) {
 		q.Room, hearth.NewNonce(), p.ID, hearth.QuoteString(p.User), p.Role, name, data, strings.Join(p.Groups, ","),
 		q.Conn, q.Incarnation, flags, lease, s.newSessionID(q.Room), hearth.NewEpoch(), q.Peers,
 	}, watchArgs(q.Watch)...)
-	r, err := s.call(ctx, verbJoin, s.keys.room(q.Room), args...)
-	if err != nil {
+	r, err := s.run(ctx, verbJoin, s.keys.room(q.Room), args...)
+	if err == nil && r.str(0) == "lapsed" {
+		return Joined{}, ErrLapsed
+	}
+	if r, err = statusOf(r, err); err != nil {
 		return Joined{}, err
 	}
 	j := Joined{Session: sessionOf(q.Room, r), TakenOver: r.num(6) == 1, ExpiresAt: r.num(7)}
@@ -64,7 +72,7 @@ func (s *Store) Join(ctx context.Context, q JoinRequest) (Joined, error) {
 	if err != nil {
 		return Joined{}, err
 	}
-	j.Own = own
+	j.Own, j.OwnSeq = own, joinSeq(r.str(8))
 	if q.Peers > 0 {
 		if j.Peers, err = peersOf(r.list(10)); err != nil {
 			return Joined{}, err
@@ -193,7 +201,7 @@ func (s *Store) Snapshot(ctx context.Context, room, own string, limit int, hidde
 		if err != nil {
 			return Snapshot{}, err
 		}
-		snap.Own, snap.OwnSeq = &p, uint64(parseInt(strings.Split(r.str(1), "\n")[recordFields-1]))
+		snap.Own, snap.OwnSeq = &p, joinSeq(r.str(1))
 	}
 	if snap.Peers, err = peersOf(r.list(2)); err != nil {
 		return Snapshot{}, err
@@ -247,6 +255,11 @@ func peerOf(id, record, data string) (hearth.Peer, error) {
 		ID: id, User: hearth.UnquoteString(f[1]), Role: f[2], Groups: splitNames(f[3]), Name: hearth.UnquoteString(f[4]),
 		Hidden: strings.Contains(f[6], "h"), JoinedAt: parseInt(f[8]), Data: hearth.UnquoteString(data),
 	}, nil
+}
+
+// joinSeq returns the seq of the join in a record that peerOf has read.
+func joinSeq(record string) uint64 {
+	return uint64(parseInt(strings.Split(record, "\n")[recordFields-1]))
 }
 
 // peersOf reads triples of peer, record and data.

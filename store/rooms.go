@@ -51,31 +51,15 @@ func (s *Store) Rooms(ctx context.Context, cursor string, limit int) ([]hearth.S
 	return out, "", nil
 }
 
-// Due returns items of a partition whose deadline has come, at most limit, and in how long the next one after them is
-// due (0: more are due than limit; negative: there is none).
-func (s *Store) Due(ctx context.Context, partition, limit int) (items []DueItem, next time.Duration, err error) {
-	r, err := s.run(ctx, verbDue, []string{s.keys.due(partition)}, limit)
-	if err != nil {
-		return nil, 0, readError(err)
-	}
-	for i := range r.list(0) {
-		item := parseDueItem(r.list(0).str(i))
-		if item.Kind == DueSums {
-			item.Partition = partition
-		}
-		items = append(items, item)
-	}
-	return items, time.Duration(r.num(1)) * time.Millisecond, nil
-}
-
 // DueItem is something that ends by time.
 type DueItem struct {
 	Kind DueKind
 	Room string
-	Peer string // of a lease
+	Peer string // of a lease or a grace
 
-	Session   string // that ended for all
-	Partition int    // of what belongs to no room
+	Session     string // that ended for all
+	Incarnation string // of a node that was not heard of
+	Partition   int    // of what belongs to no room
 }
 
 // DueKind says what it is that ends.
@@ -83,7 +67,8 @@ type DueKind string
 
 // What ends by time. Each is settled by a script of its own.
 const (
-	DuePeer  DueKind = "peer"  // a lease
+	DuePeer  DueKind = "peer"  // the lease of a peer that joined over HTTP, or the grace of one whose socket is gone
+	DueNode  DueKind = "node"  // the lease of a node
 	DueTimes DueKind = "time"  // the earliest of a room's entries and locks
 	DueLog   DueKind = "log"   // the oldest change of a log
 	DueEmpty DueKind = "empty" // a session that lingers without peers
@@ -95,8 +80,11 @@ const (
 func parseDueItem(s string) DueItem {
 	kind, rest, _ := strings.Cut(s, "/")
 	room, peer, _ := strings.Cut(rest, "/")
-	if DueKind(kind) == DueDead {
+	switch DueKind(kind) {
+	case DueDead:
 		return DueItem{Kind: DueDead, Room: room, Session: peer}
+	case DueNode:
+		return DueItem{Kind: DueNode, Incarnation: room}
 	}
 	return DueItem{Kind: DueKind(kind), Room: room, Peer: peer}
 }
@@ -120,6 +108,8 @@ func (s *Store) Settle(ctx context.Context, item DueItem) error {
 		v, args = verbExpire, []any{item.Room, hearth.NewNonce(), expireBatch}
 	case DueDead:
 		return s.bury(ctx, item.Room, item.Session)
+	case DueNode:
+		return s.reap(ctx, item.Partition, item.Incarnation)
 	case DueEmpty:
 		v, args = verbRoomEmpty, []any{item.Room, hearth.NewNonce()}
 	case DueRoom:

@@ -43,7 +43,12 @@ const (
 	verbPeerScan    verb = "peer_scan"
 	verbLog         verb = "log"
 	verbLogTrim     verb = "log_trim"
-	verbDue         verb = "due"
+	verbBegin       verb = "begin"
+	verbTick        verb = "tick"
+	verbHandOver    verb = "hand_over"
+	verbMembers     verb = "members"
+	verbOrphans     verb = "orphans"
+	verbReap        verb = "reap"
 	verbExpire      verb = "expire"
 	verbLockAcquire verb = "lock_acquire"
 	verbLockCancel  verb = "lock_cancel"
@@ -69,7 +74,8 @@ const (
 var verbs = []verb{
 	verbJoin, verbLeave, verbRemove, verbExpirePeer, verbRenew, verbEnd, verbSet, verbDelete, verbUpdate, verbBroadcast,
 	verbPeerUpdate, verbGroupAdd, verbGroupRemove, verbRoom, verbSnapshot, verbGet, verbWatch, verbList, verbPeerGet, verbPeerScan,
-	verbLog, verbLogTrim, verbDue, verbExpire, verbLive,
+	verbLog, verbLogTrim, verbExpire, verbLive,
+	verbBegin, verbTick, verbHandOver, verbMembers, verbOrphans, verbReap,
 	verbLockAcquire, verbLockCancel, verbLockRenew, verbLockRelease, verbLocks,
 	verbSumGet, verbSumList, verbSumsTrim,
 	verbUserPeers, verbDisconnect, verbBury,
@@ -84,11 +90,13 @@ func scripts(l hearth.Limits) (map[verb]*redis.Script, error) {
 		"local MAX_KEYS, MAX_METADATA, MAX_PEERS, MAX_DATA, MAX_GROUPS, MAX_OPS, OP_AGE = %d, %d, %d, %d, %d, %d, %d\n"+
 		"local MAX_LOCKS, MAX_WAITERS, LARGE_ROOM = %d, %d, %d\n"+
 		"local RETENTION, MAX_SUMS = %d, %d\n"+
+		"local GRACE, IMPLICIT_GRACE, NODE_LEASE = %d, %d, %d\n"+
 		"local PUBLISH = 'PUBLISH'\n",
 		l.LogEvents, max(1, l.LogEvents/16), l.LogBytes, l.LogAge.Milliseconds(),
 		l.MaxKeys, l.MaxMetadata, l.MaxPeers, hearth.MaxSessionData, hearth.MaxGroups, l.MaxOps, opAge,
 		hearth.MaxLocks, hearth.MaxLockWaiters, l.LargeRoom,
-		l.Retention.Milliseconds(), hearth.MaxSummaries)
+		l.Retention.Milliseconds(), hearth.MaxSummaries,
+		l.Grace.Milliseconds(), max(l.Grace, hearth.MinImplicitGrace).Milliseconds(), l.NodeLease.Milliseconds())
 	out := make(map[verb]*redis.Script, len(verbs))
 	for _, v := range verbs {
 		text, err := source(string(v))
@@ -127,6 +135,40 @@ func (s *Store) run(ctx context.Context, v verb, keys []string, args ...any) (re
 		return nil, failure(string(v), err)
 	}
 	return res, nil
+}
+
+// invocation is what one run of a script is given.
+type invocation struct {
+	keys []string
+	args []any
+}
+
+// runEach runs a verb several times, in one round trip. A run that fails does not keep the others from theirs: its reply is
+// nil, and the error is of the first such.
+func (s *Store) runEach(ctx context.Context, v verb, runs []invocation) ([]reply, error) {
+	pipe := s.client.Pipeline()
+	cmds := make([]*redis.Cmd, len(runs))
+	for i := range runs {
+		cmds[i] = s.scripts[v].EvalSha(ctx, pipe, runs[i].keys, runs[i].args...)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	out := make([]reply, len(runs))
+	var failed error
+	for i, cmd := range cmds {
+		res, err := cmd.Slice()
+		switch {
+		case redis.HasErrorPrefix(err, "NOSCRIPT"): // the server was restarted: run gives it the script
+			out[i], err = s.run(ctx, v, runs[i].keys, runs[i].args...)
+		case err != nil:
+			err = failure(string(v), err)
+		default:
+			out[i] = res
+		}
+		if failed == nil {
+			failed = err
+		}
+	}
+	return out, failed
 }
 
 // call runs a verb that returns a status first, and turns a status other than ok into its error; the rest of the reply is

@@ -51,6 +51,9 @@ func New(ctx context.Context, client redis.UniversalClient, o Options) (*Store, 
 		return nil, fmt.Errorf("store: partitions must be 1–1024, not %d", o.Partitions)
 	}
 	o.Limits = o.Limits.WithDefaults()
+	if err := o.Limits.Check(); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
 	scripts, err := scripts(o.Limits)
 	if err != nil {
 		return nil, err

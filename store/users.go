@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/hearthstore/hearth"
 )
 
@@ -25,11 +23,11 @@ func (s *Store) UserPeers(ctx context.Context, user, room string) ([]UserPeer, e
 		first = s.keys.partitionOf(room)
 		last = first
 	}
-	var keys [][]string
+	var runs []invocation
 	for p := first; p <= last; p++ {
-		keys = append(keys, []string{s.keys.users(p)})
+		runs = append(runs, invocation{[]string{s.keys.users(p)}, []any{hearth.QuoteString(user), room}})
 	}
-	replies, err := s.runEach(ctx, verbUserPeers, keys, hearth.QuoteString(user), room)
+	replies, err := s.runEach(ctx, verbUserPeers, runs)
 	if err != nil {
 		return nil, readError(err)
 	}
@@ -85,29 +83,4 @@ func (s *Store) bury(ctx context.Context, room, session string) error {
 		}
 		cursor = r.str(0)
 	}
-}
-
-// runEach runs a verb for each of several lists of keys, all of them in one round trip.
-func (s *Store) runEach(ctx context.Context, v verb, keys [][]string, args ...any) ([]reply, error) {
-	pipe := s.client.Pipeline()
-	cmds := make([]*redis.Cmd, len(keys))
-	for i, k := range keys {
-		cmds[i] = s.scripts[v].EvalSha(ctx, pipe, k, args...)
-	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
-	out := make([]reply, len(keys))
-	for i, cmd := range cmds {
-		res, err := cmd.Slice()
-		switch {
-		case err == nil:
-			out[i] = res
-		case redis.HasErrorPrefix(err, "NOSCRIPT"): // the server was restarted: run gives it the script
-			if out[i], err = s.run(ctx, v, keys[i], args...); err != nil {
-				return nil, err
-			}
-		default:
-			return nil, failure(string(v), err)
-		}
-	}
-	return out, nil
 }

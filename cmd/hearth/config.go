@@ -39,7 +39,7 @@ type config struct {
 
 	maxValue, maxMetadata, maxMessage, maxFrame, logBytes byteSize
 	maxKeys, maxPeers, largeRoom, logEvents               int
-	logAge, retention                                     time.Duration
+	logAge, retention, grace, nodeLease                   time.Duration
 }
 
 // byteSize is a flag of bytes that takes 65536, 64KiB and 4MiB.
@@ -107,6 +107,8 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.IntVar(&c.logEvents, "log-events", d.LogEvents, "changes that a session's log keeps")
 	size(&c.logBytes, "log-bytes", d.LogBytes, "bytes that a session's log keeps")
 	f.DurationVar(&c.logAge, "log-age", d.LogAge, "how long a session's log keeps a change")
+	f.DurationVar(&c.grace, "grace", d.Grace, "how long a peer whose socket is gone stays a member")
+	f.DurationVar(&c.nodeLease, "node-lease", d.NodeLease, "how long a node that is not heard of keeps its peers; 4s more than --grace at least")
 	f.DurationVar(&c.retention, "retention", d.Retention, "how long the summaries of ended sessions are kept")
 }
 
@@ -114,7 +116,7 @@ func (c *config) limits() hearth.Limits {
 	return hearth.Limits{
 		MaxValue: int(c.maxValue), MaxKeys: c.maxKeys, MaxMetadata: int(c.maxMetadata), MaxMessage: int(c.maxMessage),
 		MaxPeers: c.maxPeers, MaxFrame: int(c.maxFrame), LogEvents: c.logEvents, LogBytes: int(c.logBytes), LogAge: c.logAge,
-		Retention: c.retention, LargeRoom: c.largeRoom,
+		Retention: c.retention, Grace: c.grace, NodeLease: c.nodeLease, LargeRoom: c.largeRoom,
 	}
 }
 
@@ -258,7 +260,7 @@ func (c *config) check() error {
 	case c.maxValue > c.maxFrame || c.maxMessage > c.maxFrame:
 		return errors.New("HEARTH_MAX_FRAME must be over HEARTH_MAX_VALUE and HEARTH_MAX_MESSAGE: a request carries them")
 	}
-	return nil
+	return c.limits().Check()
 }
 
 // validWSURL reports whether s is the address of a WebSocket. Clients add a query of their own.

@@ -238,8 +238,9 @@ func (m *machine) late() {
 // sweep settles all that is due, in the order in which the store names it; all that is over has then ended.
 func (m *machine) sweep() {
 	for range 100 {
-		items, _, err := m.s.Due(m.t.Context(), 0, 100)
+		due, err := m.s.Tick(m.t.Context(), 0, "", 100)
 		m.ok(err)
+		items := due.Due
 		if len(items) == 0 {
 			m.swept()
 			return

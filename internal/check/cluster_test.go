@@ -59,7 +59,7 @@ func newCluster(tb testing.TB, mutate func(string) string) *cluster {
 		if mutate != nil {
 			client = clientWith(tb, s, mutate)
 		}
-		st, err := store.New(tb.Context(), client, store.Options{Partitions: 4, Limits: hearth.Limits{LogEvents: 100_000, LogBytes: 1 << 28}})
+		st, err := store.New(tb.Context(), client, store.Options{Partitions: 4, Limits: hearth.Limits{Grace: time.Millisecond, LogEvents: 100_000, LogBytes: 1 << 28}})
 		if err != nil {
 			tb.Fatal(err)
 		}

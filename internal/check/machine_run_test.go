@@ -70,6 +70,7 @@ func machineOn(t *testing.T, s *redistest.Server, n *steps, mutate func(string) 
 			m.rooms = append(m.rooms, r)
 		}
 		m.advance(0)
+		m.ok(st.Begin(rt.Context(), 0, "node"))
 		m.join() // most of what there is to do needs somebody
 		rt.Repeat(m.actions())
 	}

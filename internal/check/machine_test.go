@@ -30,6 +30,7 @@ var (
 // limits are small, so that they are met.
 var machineLimits = hearth.Limits{
 	MaxKeys: 3, MaxMetadata: 70, MaxPeers: 3, LogEvents: 100_000, LogBytes: 1 << 30, LogAge: 10_000 * time.Hour,
+	NodeLease: 10_000 * time.Hour, // nobody ticks, and the store is not away
 }.WithDefaults()
 
 // steps counts what machines have done, by the name of the action.
@@ -281,6 +282,9 @@ func (m *machine) join() {
 	}
 	if m.chance("in a group", 20) {
 		q.Peer.Groups = groupNames[:1]
+	}
+	if q.Lease > 0 {
+		q.Incarnation = ""
 	}
 	live := r.session != ""
 	j, err := m.s.Join(m.t.Context(), q)

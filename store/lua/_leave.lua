@@ -1,4 +1,4 @@
--- How a membership ends, and how a session ends with its last member. Needs _event, _peer, _time, _lock,
+-- How a membership ends, and how a session ends with its last member. Needs _event, _peer, _base, _time, _lock,
 -- _meta, _sums, _room and _dead.
 
 -- finish removes everything of the session in this one step, tells the nodes and keeps a summary. The deletions come first,
@@ -50,7 +50,11 @@ local function depart(peer, r, reason, by, text)
   local databytes = tonumber(redis.call('HGET', S, 'db') or 0)
   redis.call('HDEL', C, peer)
   redis.call('ZREM', USERS, r.user .. '\n' .. ROOM .. '/' .. peer)
-  if r.lease ~= '' then redis.call('ZREM', DUE, 'peer/' .. ROOM .. '/' .. peer) end
+  if r.inc ~= '' then
+    redis.call('SREM', served(r.inc), ROOM .. '/' .. peer)
+  else
+    redis.call('ZREM', DUE, 'peer/' .. ROOM .. '/' .. peer)
+  end
   local extra = reason .. ' ' .. by .. ' ' .. text
   local body = peer_body(peer, r, data) .. ',"reason":"' .. reason .. '"'
   local audience = shown(r, '!', -1)

@@ -1,6 +1,7 @@
 -- A peer's record in C, and what others see of it. The record is ten fields, each ended by a newline: conn (secret of the
 -- current connection), user (JSON string), role, groups (with commas), name (JSON string), incarnation of the node that
--- serves it, flags (h: hidden), lease (ms, of a peer that joined over HTTP), joined_at, seq of its join.
+-- has its socket, flags (h: hidden, i: a 100ms client), lease (ms, of a peer that joined over HTTP), joined_at, seq of its
+-- join. A peer has an incarnation, or a lease, or neither: then its socket is gone and its grace runs.
 -- P holds its data (JSON string) if that is not empty.
 local FIELD = '([^\n]*)\n'
 local RECORD = '^' .. string.rep(FIELD, 10) .. '$'

@@ -1,4 +1,4 @@
--- include: _keys _event _peer _writer _time _lock _meta _sums _room _dead _leave
+-- include: _keys _event _peer _base _writer _time _lock _meta _sums _room _dead _leave
 -- disconnect: remove a user's peers from a room.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 user (JSON string), 9 free text (JSON string), 10 how many at most.

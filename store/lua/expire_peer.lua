@@ -1,5 +1,6 @@
--- include: _keys _event _peer _time _lock _meta _sums _room _dead _leave
--- expire_peer: the lease of a peer that joined over HTTP ran out. Whoever sweeps may call it, any number of times.
+-- include: _keys _event _peer _base _hold _time _lock _meta _sums _room _dead _leave
+-- expire_peer: a peer did not come back in its grace, or did not renew the lease by which it joined over HTTP. Whoever sweeps
+-- may call it, any number of times.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3 peer.
 -- Returns: {'ok', 1 if the peer left by this call, else 0}.
@@ -8,8 +9,14 @@ local deadline = redis.call('ZSCORE', DUE, item)
 if not deadline or tonumber(deadline) > now then return {'ok', 0} end
 local rec = redis.call('HGET', C, ARGV[3])
 local r = rec and unpack_record(rec)
-if not r or r.lease == '' then
-  redis.call('ZREM', DUE, item) -- its session ended without it, or a socket took the peer over
+if not r or r.inc ~= '' then
+  redis.call('ZREM', DUE, item) -- its session ended without it, or it has a socket
+  return {'ok', 0}
+end
+local till = held()
+if till then
+  redis.call('ZREM', DUE, item)
+  redis.call('ZADD', DUE, num(till), item)
   return {'ok', 0}
 end
 depart(ARGV[3], r, 'timed_out', '-', '""')

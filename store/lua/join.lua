@@ -1,15 +1,19 @@
--- include: _keys _event _peer _room _watch
+-- include: _keys _event _peer _base _room _watch
 -- join: a peer becomes a member, or its newer connection takes it over. The first member begins the session.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3 peer, 4 user (JSON string), 5 role, 6 name (JSON string, '' if not given),
 --   7 data (JSON string, '' if not given), 8 groups (with commas), 9 conn, 10 incarnation, 11 flags, 12 lease (ms or ''),
 --   13 session_id and 14 epoch of a new session, 15 how many peers to return, 16… watched keys (see _watch).
--- Returns: {'peer_exists'}, {'room_closed'}, {'too_many'}, {'too_large'}, or {'ok', session, epoch, started_at, seq, n, peer_count,
+-- Returns: {'lapsed'} (the incarnation was ended), {'peer_exists'}, {'room_closed'}, {'too_many'}, {'too_large'}, or {'ok', session, epoch, started_at, seq, n, peer_count,
 --   taken over (0/1), expires_at ('' without a lease), own record, own data, {peer, record, data, …}, {key, entry, …}}.
 local PEER, USER, NAME, DATA, CONN, FLAGS, LEASE = ARGV[3], ARGV[4], ARGV[6], ARGV[7], ARGV[9], ARGV[11], ARGV[12]
+local INC = LEASE == '' and ARGV[10] or ''
+-- One that slept on its way until its node was given up would leave a peer that nobody ever ends.
+if LEASE == '' and not redis.call('ZSCORE', NODES, INC) then return {'lapsed'} end
 local counts = redis.call('HMGET', S, 'hid', 'db', 'pc', 'pk')
 local hidden, databytes = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
 local joins, peak = tonumber(counts[3] or 0), tonumber(counts[4] or 0) -- hidden peers are in neither
+local HIDE = string.find(FLAGS, 'h', 1, true)
 local rec, present = redis.call('HGET', C, PEER), redis.call('HLEN', C)
 local olddata = redis.call('HGET', P, PEER)
 if DATA == '""' then DATA = false elseif DATA == '' then DATA = olddata end
@@ -41,21 +45,27 @@ if seq == 0 then began = ' ' .. session end
 if r then
   replaced, changed = r.conn, (NAME ~= '' and NAME ~= r.name) or DATA ~= olddata
   if NAME ~= '' then r.name = NAME end
-  r.conn, r.inc = CONN, ARGV[10]
+  if r.inc == '' then
+    redis.call('ZREM', DUE, 'peer/' .. ROOM .. '/' .. PEER)
+  elseif r.inc ~= INC then
+    redis.call('SREM', served(r.inc), ROOM .. '/' .. PEER)
+  end
+  r.conn, r.inc = CONN, INC
+  r.flags = string.gsub(r.flags, 'i', '') .. string.gsub(FLAGS, 'h', '')
 else
   if NAME == '' then NAME = '""' end
   local role = redis.call('HGET', V, 'u/' .. USER) or ARGV[5] -- one that the user was given wins
-  r = {conn = CONN, user = USER, role = role, groups = ARGV[8], name = NAME, inc = ARGV[10], flags = FLAGS,
+  r = {conn = CONN, user = USER, role = role, groups = ARGV[8], name = NAME, inc = INC, flags = FLAGS,
     lease = '', joined = num(now), seq = num(seq + 1)}
-  if FLAGS == 'h' then hidden = hidden + 1 end
+  if HIDE then hidden = hidden + 1 end
   redis.call('ZADD', USERS, 0, USER .. '\n' .. ROOM .. '/' .. PEER)
 end
 local expires = ''
 if LEASE ~= '' then
   expires = num(now + tonumber(LEASE))
   redis.call('ZADD', DUE, expires, 'peer/' .. ROOM .. '/' .. PEER)
-elseif r.lease ~= '' then
-  redis.call('ZREM', DUE, 'peer/' .. ROOM .. '/' .. PEER)
+else
+  redis.call('SADD', served(INC), ROOM .. '/' .. PEER)
 end
 r.lease = LEASE
 local own = pack_record(r)
@@ -70,7 +80,7 @@ else
   emit('join', PEER, CONN, shown(r, '!', 1), peer_extra(r) .. began, peer_body(PEER, r, DATA))
 end
 local count = redis.call('HLEN', C) - hidden
-if not replaced and FLAGS ~= 'h' then
+if not replaced and not HIDE then
   joins, peak = joins + 1, math.max(peak, count)
 end
 commit('hid', num(hidden), 'db', num(databytes), 'pc', num(joins), 'pk', num(peak))

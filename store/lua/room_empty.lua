@@ -1,4 +1,4 @@
--- include: _keys _event _peer _time _lock _meta _sums _room _dead _leave
+-- include: _keys _event _peer _base _time _lock _meta _sums _room _dead _leave
 -- room_empty: a session that lingered without peers ends. Whoever sweeps may call it, any number of times.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce.

@@ -19,10 +19,16 @@ func (f *fixture) later(d time.Duration) {
 	<-time.After(d)
 }
 
+// due is what a node that has no peers in a partition learns by a tick.
+func (f *fixture) due(partition, limit int) ([]store.DueItem, time.Duration, error) {
+	t, err := f.s.Tick(f.ctx(), partition, "", limit)
+	return t.Due, t.Next, err
+}
+
 // dueOf returns what is due of the room.
 func (f *fixture) dueOf(room string) (items []store.DueItem) {
 	f.Helper()
-	all, _, err := f.s.Due(f.ctx(), f.s.Partition(room), 1000)
+	all, _, err := f.due(f.s.Partition(room), 1000)
 	f.ok(err)
 	for _, item := range all {
 		if item.Room == room {
@@ -156,7 +162,7 @@ func testDue(f *fixture) {
 	partition := f.s.Partition(room)
 	due := func(f *fixture, limit int) (items []store.DueItem, next time.Duration) {
 		f.Helper()
-		items, next, err := f.s.Due(f.ctx(), partition, limit)
+		items, next, err := f.due(partition, limit)
 		f.ok(err)
 		return items, next
 	}

@@ -148,7 +148,7 @@ func (f *fixture) settleAll() {
 	f.until("all that is due is settled", func() bool {
 		waiting := false
 		for p := range f.s.Partitions() {
-			items, next, err := f.s.Due(f.ctx(), p, 1000)
+			items, next, err := f.due(p, 1000)
 			f.ok(err)
 			for _, item := range items {
 				f.ok(f.s.Settle(f.ctx(), item))

@@ -211,7 +211,8 @@ func (f *fixture) leftOver() []string {
 		it := c.Scan(ctx, 0, f.env.Prefix+":*", 1000).Iterator()
 		for it.Next(ctx) {
 			name := strings.TrimPrefix(it.Val(), f.env.Prefix+":")
-			if name != "partitions" && name != "live" {
+			_, kind, _ := strings.Cut(name, "}:")
+			if name != "partitions" && name != "live" && kind != "nodes" && kind != "beat" {
 				mu.Lock()
 				found = append(found, name)
 				mu.Unlock()

@@ -105,7 +105,7 @@ func testRetention(f *fixture) {
 		f.later(60 * time.Millisecond)
 		next := f.join(room, "ann")
 		f.leave(next)
-		items, _, err := f.s.Due(f.ctx(), item.Partition, 10)
+		items, _, err := f.due(item.Partition, 10)
 		f.ok(err)
 		f.equal("due", items, []store.DueItem{item})
 		f.ok(f.s.Settle(f.ctx(), item))
@@ -114,7 +114,7 @@ func testRetention(f *fixture) {
 		_, err = f.s.SummaryByEpoch(f.ctx(), room, old.Epoch)
 		f.equal("by epoch", hearth.ReasonOf(err), hearth.ReasonNotFound)
 		f.summaryOf(next.ID)
-		_, wait, err := f.s.Due(f.ctx(), item.Partition, 10)
+		_, wait, err := f.due(item.Partition, 10)
 		f.ok(err)
 		if wait < 0 || wait > 50*time.Millisecond {
 			f.Errorf("the next one is due in %v", wait)

@@ -1,0 +1,91 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hearthstore/hearth/store"
+)
+
+// handoverBatch is how many peers are handed over by one script.
+const handoverBatch = 500
+
+// handover tells the store of peers whose sockets are gone. It is repeated until it is confirmed: the fence makes repeats
+// harmless, and one that is lost would leave a peer that nobody serves. Those of a partition that come while one script is
+// under way go together in the next.
+type handover struct {
+	mu      sync.Mutex
+	waiting map[int][]store.Place // by partition, while a goroutine sends them
+	owed    sync.WaitGroup        // one for each
+}
+
+// handOver lets a peer, whose socket is gone, have its grace.
+func (n *Node) handOver(room, peer, secret string) {
+	p := n.store.Partition(room)
+	h := &n.handover
+	h.owed.Add(1)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	waiting, busy := h.waiting[p]
+	h.waiting[p] = append(waiting, store.Place{Room: room, Peer: peer, Conn: secret})
+	if !busy {
+		n.wg.Go(func() { n.sendHandovers(p) })
+	}
+}
+
+// sendHandovers sends what waits in a partition until nothing does.
+func (n *Node) sendHandovers(partition int) {
+	h := &n.handover
+	for wait := 50 * time.Millisecond; ; {
+		h.mu.Lock()
+		waiting := h.waiting[partition]
+		if len(waiting) == 0 {
+			delete(h.waiting, partition)
+			h.mu.Unlock()
+			return
+		}
+		batch := waiting[:min(len(waiting), handoverBatch)]
+		h.mu.Unlock()
+		ctx, cancel := context.WithTimeout(n.ctx, CallTimeout)
+		err := n.store.HandOver(ctx, partition, batch)
+		cancel()
+		if err == nil {
+			wait = 50 * time.Millisecond
+			h.mu.Lock()
+			h.waiting[partition] = h.waiting[partition][len(batch):]
+			h.mu.Unlock()
+			h.owed.Add(-len(batch))
+			n.sweeper.note(partition, n.Limits().Grace)
+			continue
+		}
+		if n.ctx.Err() == nil {
+			n.log.Warn("peers are not handed over yet", "partition", partition, "peers", len(waiting), "error", err)
+		}
+		select {
+		case <-n.ctx.Done():
+			h.mu.Lock()
+			h.owed.Add(-len(h.waiting[partition]))
+			h.waiting[partition] = nil // their node's lease ends them
+			h.mu.Unlock()
+			return
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, 2*time.Second)
+	}
+}
+
+// Wait returns when the store knows of every socket that is gone, or ctx ends. Nothing may join meanwhile.
+func (n *Node) Wait(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { // ends with what is owed, which Close ends at the latest
+		n.handover.owed.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,234 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/store"
+)
+
+// In each partition where it has peers with sockets a node has an incarnation, which it renews: that keeps all of them, so a
+// peer costs the store nothing while it is idle. An incarnation that was not renewed for a lease is ended in the store by
+// whoever sweeps, and its peers leave. The node judges by its own clock as well, which runs while it is cut off: from the
+// sending of the last renewal that was confirmed it counts the lease. Shortly before the end its members' calls are refused,
+// at the end their sockets are closed, and the next join begins a new incarnation.
+
+// leaseMargin is how long before its end by the node's own clock a lease is not relied on any more.
+const leaseMargin = 2 * time.Second
+
+// cutOff is what the clients of an incarnation that has ended are told.
+const cutOff = "cut off from the store: reconnect and resume"
+
+// lease is the node's place in one partition.
+type lease struct {
+	node      *Node
+	partition int
+	beginning chan struct{} // has room for one: who begins an incarnation
+
+	mu      sync.Mutex
+	current *incarnation       // nil before the first join
+	members map[string]*Member // by the secret of their connection, from before the join to the end of delivery
+	doubt   bool               // the store failed: what it holds and what is here may differ
+	ticks   int                // since the last comparison of both
+}
+
+// incarnation is one life of a node in a partition, as long as its lease is renewed.
+type incarnation struct {
+	id string
+	// until is the end of the lease by the node's own clock, which no step of the machine's clock moves: nanoseconds since
+	// began. It is over for good once it is ended.
+	until atomic.Int64
+	ended atomic.Bool
+}
+
+// began is the beginning of the node's own clock.
+var began = time.Now()
+
+// renewed takes note of a renewal that was sent at a time and confirmed.
+func (i *incarnation) renewed(sent time.Time, lease time.Duration) {
+	for until := int64(sent.Add(lease).Sub(began)); ; {
+		old := i.until.Load()
+		if until <= old || i.until.CompareAndSwap(old, until) {
+			return
+		}
+	}
+}
+
+// left returns for how long the lease is good; nothing if it was ended.
+func (i *incarnation) left() time.Duration {
+	if i.ended.Load() {
+		return 0
+	}
+	return time.Duration(i.until.Load()) - time.Since(began)
+}
+
+// reliable reports whether a peer that joins now, or calls, can be sure to be kept.
+func (i *incarnation) reliable() bool { return i.left() > leaseMargin }
+
+func newLeases(n *Node) []*lease {
+	out := make([]*lease, n.store.Partitions())
+	for p := range out {
+		out[p] = &lease{node: n, partition: p, beginning: make(chan struct{}, 1), members: map[string]*Member{}}
+	}
+	return out
+}
+
+func (n *Node) leaseOf(room string) *lease { return n.leases[n.store.Partition(room)] }
+
+// incarnation returns the node's incarnation in the partition, begun anew if the last one can't be relied on.
+func (l *lease) incarnation(ctx context.Context) (*incarnation, error) {
+	select {
+	case l.beginning <- struct{}{}:
+		defer func() { <-l.beginning }()
+	case <-ctx.Done():
+		return nil, &hearth.Error{
+			Reason: hearth.ReasonUnavailable, Detail: "the store did not answer; try again", RetryAfter: time.Second, Cause: ctx.Err(),
+		}
+	}
+	l.mu.Lock()
+	now := l.current
+	l.mu.Unlock()
+	if now != nil && now.reliable() {
+		return now, nil
+	}
+	if now != nil && now.left() > 0 { // it may be that the last ticks failed and the store is back
+		if _, err := l.tick(ctx, 0); err != nil {
+			return nil, err
+		}
+		if now.reliable() {
+			return now, nil
+		}
+	}
+	if now != nil {
+		l.end(now, "its lease was not renewed in time")
+	}
+	next, sent := &incarnation{id: hearth.NewEpoch()}, time.Now()
+	if err := l.node.store.Begin(ctx, l.partition, next.id); err != nil {
+		if hearth.ReasonOf(err) == hearth.ReasonOutcomeUnknown { // begun or not, nobody will join by it
+			err = &hearth.Error{Reason: hearth.ReasonUnavailable, Detail: "the store did not answer; try again", RetryAfter: time.Second, Cause: err}
+		}
+		return nil, err
+	}
+	next.renewed(sent, l.node.Limits().NodeLease)
+	l.mu.Lock()
+	l.current = next
+	l.mu.Unlock()
+	return next, nil
+}
+
+// join runs the join script for a socket of m. If the store has ended the incarnation meanwhile, it begins the next.
+func (l *lease) join(ctx context.Context, m *Member, r *store.JoinRequest) (store.Joined, error) {
+	for again := false; ; again = true {
+		inc, err := l.incarnation(ctx)
+		if err != nil {
+			return store.Joined{}, err
+		}
+		r.Incarnation = inc.id
+		l.mu.Lock()
+		m.inc = inc
+		l.members[r.Conn] = m
+		l.mu.Unlock()
+		j, err := l.node.store.Join(ctx, *r)
+		if errors.Is(err, store.ErrLapsed) {
+			l.end(inc, "the store had ended it")
+			if !again {
+				continue
+			}
+			err = &hearth.Error{Reason: hearth.ReasonUnavailable, Detail: "the node was given up by the others meanwhile; try again", RetryAfter: time.Second}
+		}
+		if err != nil {
+			l.forget(m)
+		}
+		return j, err
+	}
+}
+
+// settle takes note that the store has m: a socket of an incarnation that ended meanwhile is closed.
+func (l *lease) settle(m *Member) {
+	l.mu.Lock()
+	m.joined = true
+	l.mu.Unlock()
+	if m.inc.left() <= 0 {
+		m.sink.Close(CloseTryLater, cutOff)
+	}
+}
+
+func (l *lease) forget(m *Member) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.members, m.conn.Secret)
+}
+
+// end gives an incarnation up: the sockets that it had are closed, and their clients come back to the next one, here or
+// elsewhere.
+func (l *lease) end(inc *incarnation, why string) {
+	if inc.ended.Swap(true) {
+		return
+	}
+	var cut []*Member
+	l.mu.Lock()
+	if l.current == inc {
+		l.current = nil
+	}
+	for _, m := range l.members {
+		if m.inc == inc && m.joined {
+			cut = append(cut, m)
+		}
+	}
+	l.mu.Unlock()
+	if len(cut) > 0 {
+		l.node.log.Warn("cut off from a partition", "partition", l.partition, "incarnation", inc.id, "sockets", len(cut), "because", why)
+	}
+	for _, m := range cut {
+		m.sink.Close(CloseTryLater, cutOff)
+	}
+}
+
+// used reports whether somebody is here by the partition's incarnation.
+func (l *lease) used() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.current != nil && len(l.members) > 0
+}
+
+// tick looks after the partition: it renews the incarnation if somebody is here by it, and returns what is due if that is
+// this node's to settle.
+func (l *lease) tick(ctx context.Context, limit int) (store.Ticked, error) {
+	l.mu.Lock()
+	inc, id := l.current, ""
+	if inc != nil && len(l.members) > 0 {
+		id = inc.id
+	}
+	l.mu.Unlock()
+	if id == "" && limit == 0 {
+		return store.Ticked{Next: -1}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	sent := time.Now()
+	t, err := l.node.store.Tick(ctx, l.partition, id, limit)
+	switch {
+	case err != nil:
+		l.doubtful()
+	case t.Lapsed:
+		l.end(inc, "the store had ended it")
+	case id != "":
+		inc.renewed(sent, l.node.Limits().NodeLease)
+		l.compareNow(ctx, inc)
+	}
+	return t, err
+}
+
+// expire ends the incarnation if its lease is over by the node's own clock.
+func (l *lease) expire() {
+	l.mu.Lock()
+	inc, here := l.current, len(l.members)
+	l.mu.Unlock()
+	if inc != nil && here > 0 && inc.left() <= 0 {
+		l.end(inc, "it could not be renewed")
+	}
+}

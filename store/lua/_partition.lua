@@ -1,0 +1,7 @@
+-- What scripts about a partition begin with: its key, Redis's clock and numbers as text. Scripts about a room have _keys and
+-- _event for that.
+local DUE = KEYS[1]
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function num(n) return string.format('%.0f', n) end

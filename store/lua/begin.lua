@@ -1,0 +1,7 @@
+-- include: _partition _base
+-- begin: a node begins an incarnation in a partition: from now on it may have peers with sockets there.
+-- KEYS: 1 due.
+-- ARGV: 1 incarnation.
+-- Returns: {'ok'}.
+redis.call('ZADD', NODES, num(now + NODE_LEASE), ARGV[1])
+return {'ok'}

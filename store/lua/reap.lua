@@ -1,0 +1,21 @@
+-- include: _keys _event _peer _base _hold _grace _time _lock _meta _sums _room _dead _leave
+-- reap: a peer whose node was not heard of for a lease leaves. Whoever sweeps may call it, any number of times.
+-- KEYS: the room's.
+-- ARGV: 1 room, 2 nonce, 3 peer, 4 incarnation.
+-- Returns: {'ok', 1 if the peer left by this call, else 0}.
+local PEER, INC = ARGV[3], ARGV[4]
+local rec = redis.call('HGET', C, PEER)
+local r = rec and unpack_record(rec)
+if not r or r.inc ~= INC then
+  redis.call('SREM', served(INC), ROOM .. '/' .. PEER)
+  return {'ok', 0}
+end
+-- The grace of some is longer than a lease. It runs from the last sign of their node.
+local lapsed = redis.call('ZSCORE', DUE, 'node/' .. INC)
+local till = math.max(tonumber(lapsed or now) - NODE_LEASE + grace_of(r), held() or 0)
+if till > now then
+  await(ROOM, PEER, r, till)
+  return {'ok', 0}
+end
+depart(PEER, r, 'timed_out', '-', '""')
+return {'ok', 1}
