@@ -32,12 +32,14 @@ type client struct {
 	conn string // conn_id
 	sess string // session_id
 
-	wmu sync.Mutex
-	ids int
+	wmu  sync.Mutex
+	ids  int
+	mute bool // it answers no pings
 
 	arrivals
 	inbox  []string
 	pongs  []string
+	pings  int
 	code   node.CloseCode // of the close frame; 0: none came
 	reason string
 }
@@ -119,6 +121,11 @@ func (k *client) read(br *bufio.Reader) {
 			k.got(func() { k.inbox = append(k.inbox, string(b)) })
 		case ws.OpPong:
 			k.got(func() { k.pongs = append(k.pongs, string(b)) })
+		case ws.OpPing:
+			k.got(func() { k.pings++ })
+			if !k.mute {
+				_ = k.frame(ws.NewPongFrame(b))
+			}
 		case ws.OpClose:
 			k.got(func() {
 				if len(b) >= 2 {

@@ -42,9 +42,11 @@ type conn struct {
 	member *node.Member
 	text   []byte // of the message that is being read
 
+	beat      beat
 	principal atomic.Pointer[auth.Principal]
 	joined    atomic.Bool
-	mu        sync.Mutex // guards the timers against each other
+	unserved  atomic.Bool // its last join failed, and not for anything that it did
+	mu        sync.Mutex  // guards the timers against each other
 	expiry    *time.Timer
 	patience  *time.Timer
 }
@@ -60,7 +62,11 @@ func (c *conn) serve() {
 		defer c.implicit.timer.Stop()
 	}
 	c.patience = time.AfterFunc(limit, func() {
-		if !c.joined.Load() {
+		switch {
+		case c.joined.Load():
+		case c.unserved.Load():
+			c.Close(node.CloseTryLater, "the store could not be asked: come back later")
+		default:
 			c.Close(late, "no join in time")
 		}
 	})
@@ -149,6 +155,7 @@ func (c *conn) message() (text []byte, code node.CloseCode, reason string) {
 		if err != nil {
 			return nil, headerError(err), "malformed frame"
 		}
+		c.srv.pulse.heard(c)
 		if !c.open() { // what comes after our close frame is not looked at
 			return nil, node.CloseNormal, ""
 		}

@@ -3,8 +3,10 @@ package httpapi
 import (
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -89,7 +91,7 @@ func (s *Server) writeError(err error, c echo.Context) {
 		h.Set("WWW-Authenticate", `Bearer realm="hearth"`)
 	}
 	if e.RetryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(max(1, int(e.RetryAfter.Seconds()))))
+		h.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
 	}
 	if err := c.Blob(st.http, "application/problem+json", b); err != nil {
 		s.log.Debug("can't answer", "error", err)
@@ -121,7 +123,17 @@ func (s *Server) asError(err error, c echo.Context) *hearth.Error {
 	if codes(e, true).http >= http.StatusInternalServerError {
 		s.log.Warn("call failed", "route", c.Path(), "method", c.Request().Method, "error", e)
 	}
-	return e
+	return spread(e)
+}
+
+// spread gives or takes up to half of an error's time to wait: who was refused together must not come back together.
+func spread(e *hearth.Error) *hearth.Error {
+	if e.RetryAfter <= 0 {
+		return e
+	}
+	out := *e
+	out.RetryAfter = e.RetryAfter/2 + rand.N(e.RetryAfter) //nolint:gosec // only spread
+	return &out
 }
 
 // rpcError appends a JSON-RPC error object.

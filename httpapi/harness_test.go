@@ -2,8 +2,10 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -41,6 +43,8 @@ type setup struct {
 	preview     time.Duration
 	greetAfter  time.Duration // an hour, so that the order of messages is what tells
 	publicWS    string
+	acceptRate  float64
+	silence     time.Duration // an hour, so that nothing comes but what is expected
 	heartbeat   time.Duration
 	write       time.Duration // the http.Server's WriteTimeout and ReadTimeout, if not the usual ones
 	limits      hearth.Limits
@@ -134,6 +138,7 @@ func (c *cluster) start(s setup) {
 	srv := New(Options{
 		Node: n, Verifier: c.verifier, Dev: s.dev, AllowedOrigins: s.origins, JoinTimeout: s.joinTimeout, PreviewTimeout: s.preview,
 		PublicWSURL: s.publicWS, Log: log, Version: "test", greetAfter: s.greetAfter, heartbeat: s.heartbeat,
+		AcceptRate: s.acceptRate, silence: cmp.Or(s.silence, time.Hour),
 	})
 	l, err := new(net.ListenConfig).Listen(c.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -223,6 +228,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   string
+	closes bool // the connection ends with it
 }
 
 // do sends a request to the first node. headers are pairs.
@@ -256,7 +262,7 @@ func (c *cluster) doAt(i int, method, path, token, body string, headers ...strin
 	if err != nil {
 		c.Fatal(err)
 	}
-	return &answer{TB: c.TB, call: method + " " + path, status: res.StatusCode, header: res.Header, body: string(b)}
+	return &answer{TB: c.TB, call: method + " " + path, status: res.StatusCode, header: res.Header, body: string(b), closes: res.Close}
 }
 
 // is fails the test unless the answer has the status.
@@ -357,6 +363,15 @@ func has(tb testing.TB, what, text string, pairs ...string) {
 			tb.Errorf("%s: %s is %s, not %s: %s", what, pairs[i], got, pairs[i+1], text)
 		}
 	}
+}
+
+func hearthError(tb testing.TB, err error) *hearth.Error {
+	tb.Helper()
+	e, ok := errors.AsType[*hearth.Error](err)
+	if !ok {
+		tb.Fatalf("no hearth.Error: %v", err)
+	}
+	return e
 }
 
 // eventually waits until ok is so, for what tells nobody when it happens.

@@ -83,7 +83,7 @@ func (s *Server) streamEvents(c echo.Context, k *node.Caller, q node.WatchParams
 	defer cancel()
 	st := &feed{wake: make(chan struct{}, 1), cancel: cancel}
 	if !s.open(st) {
-		return &hearth.Error{Reason: hearth.ReasonUnavailable, Detail: "the node is stopping", RetryAfter: time.Second}
+		return errStopping()
 	}
 	defer s.shut(st)
 	watcher, err := s.node.Watch(ctx, k, q, st)

@@ -218,5 +218,5 @@ func (s *Server) rpcFault(k *call, err error) *hearth.Error {
 		}
 		s.log.Warn("call failed", args...)
 	}
-	return e
+	return spread(e)
 }

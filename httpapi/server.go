@@ -17,7 +17,6 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 
-	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/auth"
 	"github.com/hearthstore/hearth/node"
 )
@@ -30,6 +29,7 @@ type Options struct {
 	// machine is refused.
 	Dev            bool
 	AllowedOrigins []string      // besides the request's own; "*" allows all
+	AcceptRate     float64       // new WebSockets a second; 0 for as many as come
 	JoinTimeout    time.Duration // how long a WebSocket may take to join; 10 s
 	PreviewTimeout time.Duration // how long that of a 100ms client may, which looks at the room before; 30 min
 	// PublicWSURL is where clients reach /v1/ws, if not under the host that they sent their request to.
@@ -39,6 +39,7 @@ type Options struct {
 
 	greetAfter time.Duration // greetAfter, but in tests
 	heartbeat  time.Duration // heartbeat, but in tests
+	silence    time.Duration // silence, but in tests
 }
 
 // Server serves one node. Use Handler with an http.Server, and Close before the node is closed.
@@ -48,6 +49,8 @@ type Server struct {
 	log     *slog.Logger
 	echo    *echo.Echo
 	metrics *metrics
+	entry   *turnstile
+	pulse   pulse
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
@@ -67,6 +70,9 @@ func New(o Options) *Server {
 	if o.heartbeat == 0 {
 		o.heartbeat = heartbeat
 	}
+	if o.silence == 0 {
+		o.silence = silence
+	}
 	if o.PreviewTimeout == 0 {
 		o.PreviewTimeout = 30 * time.Minute
 	}
@@ -74,6 +80,8 @@ func New(o Options) *Server {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{o: o, node: o.Node, log: o.Log, conns: map[*conn]struct{}{}, streams: map[*feed]struct{}{}}
+	s.entry = newTurnstile(o.AcceptRate)
+	s.pulse.init(o.silence, &s.wg)
 	s.metrics = newMetrics(s)
 	s.echo = echo.New()
 	s.echo.HideBanner, s.echo.HidePort = true, true
@@ -154,6 +162,9 @@ func (s *Server) common(next echo.HandlerFunc) echo.HandlerFunc {
 		h.Set("Hearth-Node", s.node.ID())
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
+		if s.stopping() { // who calls again shall find another node
+			h.Set("Connection", "close")
+		}
 		return next(c)
 	}
 }
@@ -194,11 +205,8 @@ func (s *Server) healthz(c echo.Context) error {
 // readyz answers 200 while the node should be sent traffic: it is not stopping, the store answers, and so does the
 // subscription.
 func (s *Server) readyz(c echo.Context) error {
-	s.mu.Lock()
-	draining := s.draining
-	s.mu.Unlock()
-	if draining {
-		return &hearth.Error{Reason: hearth.ReasonUnavailable, Detail: "the node is stopping", RetryAfter: time.Second}
+	if s.stopping() {
+		return errStopping()
 	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), 2*time.Second)
 	defer cancel()
@@ -216,11 +224,13 @@ func (s *Server) adopt(c *conn) bool {
 		return false
 	}
 	s.conns[c] = struct{}{}
+	s.pulse.add(c)
 	s.wg.Go(c.serve)
 	return true
 }
 
 func (s *Server) forget(c *conn) {
+	s.pulse.remove(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
@@ -233,28 +243,15 @@ func (s *Server) Connections() int {
 	return len(s.conns)
 }
 
-// Drain makes the node not ready and refuses new WebSockets and streams.
-func (s *Server) Drain() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.draining = true
-}
-
-// Close closes all WebSockets with 1001, ends all streams, and waits until they have ended or ctx does.
-// http.Server.Shutdown doesn't know of the former, and would wait for the latter. The leaves of their peers are then on their way: see node.Node.Wait.
+// Close ends all WebSockets, with 1001, and all streams at once, and waits until they have ended or ctx does; see Drain.
+// http.Server.Shutdown doesn't know of the former, and would wait for the latter.
 func (s *Server) Close(ctx context.Context) error {
-	s.Drain()
-	s.mu.Lock()
-	conns := make([]*conn, 0, len(s.conns))
-	for c := range s.conns {
-		conns = append(conns, c)
-	}
-	for st := range s.streams {
-		st.cancel()
-	}
-	s.mu.Unlock()
-	for _, c := range conns {
-		c.Close(node.CloseGoingAway, "the node is going away: reconnect")
+	for _, g := range s.refuse() {
+		if st, ok := g.(*feed); ok {
+			st.cancel()
+			continue
+		}
+		g.dismiss()
 	}
 	done := make(chan struct{})
 	go func() { // ends with the connections, each of which is given closeTimeout

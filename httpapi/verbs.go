@@ -101,6 +101,7 @@ func join(k *call) ([]byte, error) {
 	}
 	m, err := c.srv.node.Join(c.ctx, p, params, c)
 	if err != nil {
+		c.unserved.Store(hearth.ReasonOf(err) == hearth.ReasonUnavailable || hearth.ReasonOf(err) == hearth.ReasonOutcomeUnknown)
 		return nil, err
 	}
 	c.member = m

@@ -25,13 +25,15 @@ func (s *Server) websocket(c echo.Context) error {
 	if !s.originAllowed(r) {
 		return hearth.Errorf(hearth.ReasonForbidden, "this origin is not allowed; HEARTH_ALLOWED_ORIGINS lists those that are")
 	}
-	s.mu.Lock()
-	draining := s.draining
-	s.mu.Unlock()
-	if draining {
-		return &hearth.Error{Reason: hearth.ReasonUnavailable, Detail: "the node is stopping", RetryAfter: time.Second}
+	if s.stopping() {
+		return errStopping()
 	}
 	p, authErr := s.o.Verifier.Verify(token(r))
+	if authErr == nil { // else it costs the store nothing, and must not use up what others may
+		if err := s.entry.enter(); err != nil {
+			return err
+		}
+	}
 	up := ws.HTTPUpgrader{
 		Timeout:  writeTimeout,
 		Header:   http.Header{"Hearth-Node": {s.node.ID()}},
@@ -52,20 +54,23 @@ func (s *Server) websocket(c echo.Context) error {
 	if implicitConn(p, c.QueryParam("protocol_spec")) {
 		wc.implicit = &implicit{c: wc}
 	}
-	if authErr != nil {
-		wc.Close(node.CloseAuth, hearth.AsError(authErr).Detail)
-		go func() { // ends within closeTimeout
-			wc.discard()
-			_ = nc.Close()
-			wc.cancel()
-		}()
-		return nil
-	}
-	if !s.adopt(wc) {
-		wc.cancel()
-		_ = nc.Close()
+	switch {
+	case authErr != nil:
+		wc.turnAway(node.CloseAuth, hearth.AsError(authErr).Detail)
+	case !s.adopt(wc): // since it was asked
+		wc.turnAway(node.CloseGoingAway, "the node is going away: reconnect and resume")
 	}
 	return nil
+}
+
+// turnAway closes a connection that nothing serves.
+func (c *conn) turnAway(code node.CloseCode, reason string) {
+	c.Close(code, reason)
+	go func() { // ends within closeTimeout
+		c.discard()
+		_ = c.nc.Close()
+		c.cancel()
+	}()
 }
 
 // isHandshake reports whether a request opens a WebSocket. gobwas looks at the same, but would answer by itself, and in

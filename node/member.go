@@ -73,6 +73,7 @@ type Member struct {
 	missed bool // the store did not have it when it was looked for
 
 	counted bool // it is to be told how many there are; guarded by the node's crowds
+	idle    idle
 }
 
 // Peer returns the member's peer_id.
@@ -114,10 +115,14 @@ func (m *Member) fence() store.Writer {
 
 // Cursor returns up to where the member has been given all that it may see.
 func (m *Member) Cursor() hearth.Cursor {
-	if at := m.sub.At(); at.Seq > 0 {
-		return at
+	at := m.sub.At()
+	if at.Seq == 0 { // between join and Begin
+		at = m.Welcome.Cursor()
 	}
-	return m.Welcome.Cursor() // between join and Begin
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.idle.knows(at.Seq)
+	return at
 }
 
 // Refresh makes a newer token of the same user, room and peer the member's own.
@@ -280,6 +285,9 @@ func (m *Member) Deliver(msg *pubsub.Message) {
 		m.node.crowds.changed(m, c.Seq, c.PeerCount)
 	}
 	switch m.view.sees(c) {
+	case nothing:
+		m.node.cursors.moved(m)
+		return
 	case whole:
 		if m.meet != nil {
 			m.introduce(c)
@@ -288,6 +296,7 @@ func (m *Member) Deliver(msg *pubsub.Message) {
 	case some:
 		m.sink.Send(m.node.encode(c.method, func(dst []byte) []byte { return c.AppendParams(dst, m.view.keys.Match) }))
 	}
+	m.idle.knows(c.Seq)
 }
 
 // introduce tells of the role that a change is about. m.mu is held.

@@ -7,6 +7,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -34,6 +35,8 @@ type Options struct {
 	// sockets get it. params appends the notification's params to what it is given.
 	Encode func(method string, params func(dst []byte) []byte) []byte
 	Log    *slog.Logger
+
+	cursorEvery time.Duration // cursorEvery, but in tests
 }
 
 // Node executes the verbs. Close it to end its goroutines.
@@ -49,6 +52,7 @@ type Node struct {
 	handover handover
 	sweeper  sweeper
 	crowds   crowds
+	cursors  cursors
 
 	ctx    context.Context //nolint:containedctx // the node's own life, ended by Close
 	cancel context.CancelFunc
@@ -74,6 +78,7 @@ func New(o Options) *Node {
 	n.leases = newLeases(n)
 	n.handover.waiting = map[int][]store.Place{}
 	n.crowds.init(o.Encode)
+	n.cursors.init(cmp.Or(o.cursorEvery, cursorEvery), o.Encode)
 	n.hub = pubsub.New(pubsub.Options{
 		Client: o.Client, Channel: o.Store.Channel, Read: n.readLog, Decode: n.decode, Log: o.Log,
 	})
@@ -81,6 +86,7 @@ func New(o Options) *Node {
 	n.wg.Go(n.sweeper.run)
 	n.wg.Go(n.sweeper.announce)
 	n.wg.Go(func() { n.crowds.run(ctx) })
+	n.wg.Go(func() { n.cursors.run(ctx) })
 	return n
 }
 

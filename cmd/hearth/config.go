@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"os"
 	"regexp"
@@ -34,6 +35,7 @@ type config struct {
 	publicWS   string
 	nodeID     string
 	drain      time.Duration
+	acceptRate float64
 	logLevel   string
 	logFormat  string
 
@@ -94,7 +96,9 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.rolesFile, "roles-file", "", "YAML file of roles and what each may do (default: all may read, write, broadcast and lock, host and admin everything)")
 	f.StringVar(&c.publicWS, "public-ws-url", "", "where clients reach /v1/ws, told by GET /init (default: at the host that the request names)")
 	f.StringVar(&c.nodeID, "node-id", "", "name of this node in logs and in the header Hearth-Node (default random)")
-	f.DurationVar(&c.drain, "drain", 20*time.Second, "how long a stopping node may take to end what is open")
+	f.DurationVar(&c.drain, "drain", 20*time.Second, "how long a stopping node may take to end what is open; its sockets are closed spread over most of it")
+	f.Float64Var(&c.acceptRate, "accept-rate", 0, "new WebSockets a second, beyond which they are told to come back later; 0 for as many as come. "+
+		"Where thousands may come back at once, 500 is a good value")
 	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	size(&c.maxValue, "max-value", d.MaxValue, "bytes of one metadata value")
@@ -255,6 +259,8 @@ func (c *config) check() error {
 		return errors.New("HEARTH_PUBLIC_WS_URL must be the whole address of the WebSocket, like wss://hearth.example/v1/ws")
 	case c.drain < time.Second:
 		return errors.New("HEARTH_DRAIN must be a second at least")
+	case c.acceptRate < 0 || math.IsNaN(c.acceptRate):
+		return errors.New("HEARTH_ACCEPT_RATE must not be negative; 0 is no limit")
 	case c.maxKeys < 1 || c.maxPeers < 1 || c.largeRoom < 1 || c.logEvents < 1 || c.logAge < time.Second || c.retention < time.Second:
 		return errors.New("limits must be 1 at least, HEARTH_LOG_AGE and HEARTH_RETENTION a second")
 	case c.maxValue > c.maxFrame || c.maxMessage > c.maxFrame:

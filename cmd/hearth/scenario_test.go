@@ -244,6 +244,7 @@ func TestStartErrors(t *testing.T) {
 		{"a password that breaks the URL", "HEARTH_REDIS must be", []string{"HEARTH_REDIS=redis://:hushhush#2@127.0.0.1:1", "HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=" + appSecret}},
 		{"a prefix out of its grammar", "HEARTH_PREFIX must match", []string{"HEARTH_PREFIX=a:b"}},
 		{"a WebSocket that is none", "HEARTH_PUBLIC_WS_URL must be", []string{"HEARTH_PUBLIC_WS_URL=https://h.example/v1/ws"}},
+		{"a rate below nothing", "HEARTH_ACCEPT_RATE must not be negative", []string{"HEARTH_ACCEPT_RATE=-1"}},
 		{"a large room of none", "limits must be 1 at least", []string{"HEARTH_LARGE_ROOM=0"}},
 		{"a size that is none", "is no size", []string{"HEARTH_MAX_VALUE=big"}},
 		{"an unknown setting in the file", "unknown setting", []string{"HEARTH_CONFIG=" + file(t, "nonsense: 1\n")}},

@@ -90,8 +90,8 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	//nolint:contextcheck // the node outlives ctx: it is stopped in order, after ctx has ended
 	n := node.New(node.Options{ID: c.nodeID, Client: client, Store: st, Roles: roles, Encode: httpapi.EncodeNotification, Log: log})
 	server := httpapi.New(httpapi.Options{
-		Node: n, Verifier: verifier, Dev: dev, AllowedOrigins: c.origins, PublicWSURL: c.publicWS, Log: log,
-		Version: versionText(),
+		Node: n, Verifier: verifier, Dev: dev, AllowedOrigins: c.origins, PublicWSURL: c.publicWS, AcceptRate: c.acceptRate,
+		Log: log, Version: versionText(),
 	})
 	hs := server.HTTPServer()
 	served := make(chan error, 1)
@@ -110,16 +110,16 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	return err
 }
 
-// stop ends a node: sockets first, then the leaves of their peers, then requests, then the node itself. Redis is closed
-// by who opened it, after all that.
+// stop ends a node: sockets and streams first, spread over most of the time, then what is owed to the store for their
+// peers, then requests, then the node itself. Redis is closed by who opened it, after all that.
 func stop(log *slog.Logger, within time.Duration, server *httpapi.Server, hs *http.Server, n *node.Node) {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	if err := server.Close(ctx); err != nil {
+	if err := server.Drain(ctx, within); err != nil {
 		log.Warn("sockets did not end in time", "error", err)
 	}
 	if err := n.Wait(ctx); err != nil {
-		log.Warn("not all leaves were confirmed: ghosts may stay", "error", err)
+		log.Warn("not all peers were handed over: other nodes will find them", "error", err)
 	}
 	if err := hs.Shutdown(ctx); err != nil {
 		log.Warn("requests did not end in time", "error", err)
