@@ -20,7 +20,10 @@ const (
 	KindLock   Kind = "lock"
 	KindAsk    Kind = "ask"  // a peer is asked to take another role
 	KindConn   Kind = "conn" // a newer connection took the peer over and Conn was replaced; for nodes, no client sees it
-	KindEnd    Kind = "end"
+	// KindRewound: the store had lost changes, and the session goes on in a new log, of which this is the first change; for
+	// nodes, no client sees it. Its Prev is the new epoch.
+	KindRewound Kind = "rewound"
+	KindEnd     Kind = "end"
 )
 
 // Method is the JSON-RPC notification (and the SSE event) that tells a client of this kind; "" if none does.
@@ -60,7 +63,7 @@ func (k Kind) Method() string {
 //
 // Extra is "<role> <group>,<group>" for join, update and conn (- for no group), of a session's first join with its session_id
 // after it; "<reason> <by> <text>" for leave, where
-// text is a JSON string; the user as a JSON string for a private message and for ask; "<reason> <by>" then text for end;
+// text is a JSON string; the epoch of the old log for rewound; the user as a JSON string for a private message and for ask; "<reason> <by>" then text for end;
 // "<name> <state> <token> <expires_at>" for lock; and for meta a count followed by as many lines "<length> <key>", which cut
 // the body, a list of entries, without parsing it.
 type Event struct {

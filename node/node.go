@@ -80,7 +80,8 @@ func New(o Options) *Node {
 	n.crowds.init(o.Encode)
 	n.cursors.init(cmp.Or(o.cursorEvery, cursorEvery), o.Encode)
 	n.hub = pubsub.New(pubsub.Options{
-		Client: o.Client, Channel: o.Store.Channel, Read: n.readLog, Decode: n.decode, Log: o.Log,
+		Client: o.Client, Channel: o.Store.Channel, Probes: n.probes(), Read: n.readLog, Decode: n.decode, Log: o.Log,
+		Heads: o.Store.Heads, Rewound: n.rewound,
 	})
 	n.sweeper.init(n)
 	n.wg.Go(n.sweeper.run)
@@ -105,13 +106,13 @@ func (n *Node) Members() int64 { return n.members.Load() }
 // Hub returns the node's fan-out, for its figures.
 func (n *Node) Hub() *pubsub.Hub { return n.hub }
 
-// Ready returns nil if the store answers and the subscription does.
+// Ready returns nil if the store answers and a subscription hears what is published.
 func (n *Node) Ready(ctx context.Context) error {
 	if err := n.store.Ping(ctx); err != nil {
 		return err
 	}
 	if !n.hub.Healthy() {
-		return hearth.Errorf(hearth.ReasonUnavailable, "the subscription has not answered for %s", n.hub.Silent().Round(time.Second))
+		return hearth.Errorf(hearth.ReasonUnavailable, "no subscription has heard anything for %s", n.hub.Silent().Round(time.Second))
 	}
 	return nil
 }

@@ -150,7 +150,7 @@ func (w *Watcher) begin(ctx context.Context, from hearth.Cursor, again bool) err
 	if err := n.roles.Allow(c.Principal, c.Room, r.role, auth.Read); err != nil {
 		return err
 	}
-	if from.Epoch != "" && from.Epoch != snap.Epoch {
+	if from.Epoch != "" && from.Epoch != snap.Epoch && !n.goesOn(ctx, c.Room, from.Epoch, snap.ID) {
 		w.to.Snapshot(&Notice{Method: endMethod, Params: n.endedParams(ctx, c.Room, from.Epoch)})
 	}
 	w.setView(r.view)
@@ -262,6 +262,12 @@ func appendStart(dst []byte, s *hearth.Session, lost bool) []byte {
 		dst = append(dst, `,"recovered":false`...)
 	}
 	return append(dst, '}')
+}
+
+// goesOn reports whether the session whose log had that epoch is still on, in another log: see store.Rewound.
+func (n *Node) goesOn(ctx context.Context, room, epoch, session string) bool {
+	sum, err := n.store.SummaryByEpoch(ctx, room, epoch)
+	return err == nil && sum.Live() && sum.ID == session
 }
 
 // endedParams returns the params of on-session-end for one who was not there, or can't be sure that it was all it missed.

@@ -17,8 +17,10 @@ func (d *deaf) Lost()            { d.n = -1 << 40 }
 
 // BenchmarkFanOut hands one change to 500 subscribers of a room, from its published text on.
 func BenchmarkFanOut(b *testing.B) {
-	h := &Hub{ctx: context.Background(), o: Options{Decode: decode, Log: slog.New(slog.DiscardHandler)}}
-	r := &room{hub: h, name: "r", channel: "r", state: subscribed}
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	h := newHub(ctx, cancel, Options{Decode: decode, Log: slog.New(slog.DiscardHandler)})
+	r := &room{hub: h, name: "r", channel: "r", slot: h.slotOf("r"), state: subscribed}
 	ears := make([]deaf, 500)
 	for i := range ears {
 		s := &Subscription{room: r, to: &ears[i]}

@@ -27,13 +27,13 @@ func onDesk(t *testing.T, f func(d *desk)) {
 		l := &fakeLog{}
 		l.begin("A")
 		ctx, cancel := context.WithCancel(t.Context())
-		h := &Hub{ctx: ctx, cancel: cancel, wishes: map[string]bool{}, cmdWake: make(chan struct{}, 1), o: Options{
+		h := newHub(ctx, cancel, Options{
 			Read: l.read, Decode: decode, Log: slog.New(slog.DiscardHandler),
 			Channel: func(room string) string { return room },
-		}}
+		})
 		defer h.wg.Wait()
 		defer cancel()
-		r := &room{hub: h, name: "r", channel: "r", state: subscribed, confirmed: make(chan struct{})}
+		r := &room{hub: h, name: "r", channel: "r", slot: h.slotOf("r"), state: subscribed, confirmed: make(chan struct{})}
 		close(r.confirmed)
 		f(&desk{T: t, log: l, room: r})
 	})

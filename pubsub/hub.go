@@ -1,6 +1,7 @@
-// Package pubsub is the hub of a node: one Redis subscription a room, however many listen to it here; changes handed on
-// in the order of their seq, each once, or the listeners told that this can't be proven any more. A change that doesn't
-// follow the one before it (by seq and by nonce) makes the hub read the room's log.
+// Package pubsub is the hub of a node: one Redis subscription a room, however many listen to it here, on one connection a
+// server, however many rooms; changes handed on in the order of their seq, each once, or the listeners told that this
+// can't be proven any more. A change that doesn't follow the one before it (by seq and by nonce) makes the hub read the
+// room's log. Whether it hears at all is proven by probes, and what it has heard is compared with the store.
 //
 // It carries text and positions and knows nothing of what a change means, of sockets, or of who may see what.
 package pubsub
@@ -34,19 +35,32 @@ type History struct {
 	Texts         []string // changes after the seq that was asked for, whole
 }
 
-// Options says what the hub is made of. Client, Channel, Read and Decode are required.
+// Options says what the hub is made of. Client, Channel, Probes, Read and Decode are required.
 type Options struct {
+	// Client is the store's, so that probes are published where changes are. If it is a cluster's, channels are sharded.
 	Client  redis.UniversalClient
 	Channel func(room string) string
+	// Probes are channels of this hub's own, one for each tag in braces that channels of rooms have, so that each server
+	// of a cluster has one. Without a cluster the first is enough.
+	Probes []string
 	// Read returns changes of the room's live session after a seq, as many as it likes; an error of ReasonNoSession if
 	// there is no session.
 	Read func(ctx context.Context, room string, after uint64) (History, error)
 	// Decode sets m.Value and m.Last. It is called once a change and must not block.
 	Decode func(m *Message) error
-	Log    *slog.Logger
-	// PingEvery is how often the subscription is proven to answer; 3 s. After three times that without a word it is
+	// Heads returns where the logs of rooms stand, whose channels share a tag: zero where there is no session. With nil
+	// the hub does not compare.
+	Heads func(ctx context.Context, rooms []string) ([]hearth.Cursor, error)
+	// Rewound is called when the store has lost changes up to at, which the hub has heard, or has others in their place: a
+	// failover to a replica that lagged, or data restored. It makes the session begin a new log, under another epoch, if
+	// nobody has done so; the hub then tells all who were in the old one that they are lost. With nil only this hub's are.
+	Rewound func(ctx context.Context, room string, at hearth.Cursor) error
+	Log     *slog.Logger
+	// ProbeEvery is how often each connection is proven to hear; 3 s. One that has not heard a probe for twice that is
 	// made anew.
-	PingEvery time.Duration
+	ProbeEvery time.Duration
+	// CompareEvery is how often rooms are compared with the store, those of one tag at a time; 500 ms.
+	CompareEvery time.Duration
 }
 
 // Subscriber is what the hub hands changes to. Its methods must not block and must not call back into the hub.
@@ -64,27 +78,34 @@ type Stats struct {
 	Duplicates atomic.Int64 // changes heard again
 	Repairs    atomic.Int64 // logs read because a change didn't follow, or a subscription was made anew
 	Lost       atomic.Int64 // subscribers told that continuity is lost
+	Deaf       atomic.Int64 // connections made anew because they did not hear
+	Moved      atomic.Int64 // times that the rooms of a tag were found on another server
+	Compared   atomic.Int64 // rooms compared with the store
+	Behind     atomic.Int64 // of those, rooms of which something had gone unheard
+	Rewinds    atomic.Int64 // rooms whose store was found behind the hub
 }
 
 // Hub is one node's fan-out. Close it to end its goroutines.
 type Hub struct {
 	Stats Stats
 
-	o      Options
-	ctx    context.Context //nolint:containedctx // the hub's own life, ended by Close
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	heard  atomic.Int64 // when the subscription last said something, as nanoseconds since began
-	began  time.Time
+	o       Options
+	cluster cluster         // nil without shards
+	ctx     context.Context //nolint:containedctx // the hub's own life, ended by Close
+	cancel  context.CancelFunc
+	ended   context.Context //nolint:containedctx // one that is over, see link
+	wg      sync.WaitGroup
+	began   time.Time
 
 	mu     sync.RWMutex // before a room's
 	rooms  map[string]*room
 	byChan map[string]*room
-	link   *redis.PubSub
+	slots  map[string]*slot // by tag
+	links  map[string]*link // by the server's address
 
-	cmdMu   sync.Mutex      // after a room's
-	wishes  map[string]bool // by channel: subscribe (true) or unsubscribe; only the last wish counts
-	cmdWake chan struct{}
+	astray atomic.Bool // slots may be on other servers than is known
+	wake   chan struct{}
+	doubts chan *room // rooms to be compared soon
 }
 
 // ErrClosed is returned by Subscribe once the hub is closed.
@@ -92,31 +113,48 @@ var ErrClosed = errors.New("pubsub: hub is closed")
 
 // New starts a hub.
 func New(o Options) *Hub {
-	if o.PingEvery == 0 {
-		o.PingEvery = 3 * time.Second
+	if o.ProbeEvery == 0 {
+		o.ProbeEvery = 3 * time.Second
+	}
+	if o.CompareEvery == 0 {
+		o.CompareEvery = 500 * time.Millisecond
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	ctx, cancel := context.WithCancel(context.Background()) // the hub's own life; no caller's call is it
-	h := &Hub{
-		o: o, ctx: ctx, cancel: cancel, began: time.Now(),
-		rooms: map[string]*room{}, byChan: map[string]*room{}, wishes: map[string]bool{}, cmdWake: make(chan struct{}, 1),
-		link: o.Client.Subscribe(ctx),
+	h := newHub(ctx, cancel, o)
+	h.cluster, _ = o.Client.(cluster)
+	h.mu.Lock()
+	for _, probe := range o.Probes {
+		h.slotOf(probe).probe = probe
 	}
-	h.touch()
-	h.wg.Go(h.receive)
-	h.wg.Go(h.command)
-	h.wg.Go(h.watch)
+	if h.cluster == nil {
+		h.linkTo("")
+		h.assignProbes()
+	}
+	h.mu.Unlock()
+	h.stir()
+	h.wg.Go(h.steer)
+	if o.Heads != nil {
+		h.wg.Go(h.compare)
+	}
 	return h
 }
 
-// Close ends the subscription and waits for the hub's goroutines. Subscribers hear nothing more.
+func newHub(ctx context.Context, cancel context.CancelFunc, o Options) *Hub {
+	ended, end := context.WithCancel(ctx)
+	end()
+	return &Hub{
+		o: o, ctx: ctx, cancel: cancel, ended: ended, began: time.Now(),
+		rooms: map[string]*room{}, byChan: map[string]*room{}, slots: map[string]*slot{}, links: map[string]*link{},
+		wake: make(chan struct{}, 1), doubts: make(chan *room, 256),
+	}
+}
+
+// Close ends the subscriptions and waits for the hub's goroutines. Subscribers hear nothing more.
 func (h *Hub) Close() {
 	h.cancel()
-	h.mu.Lock()
-	_ = h.link.Close()
-	h.mu.Unlock()
 	h.wg.Wait()
 }
 
@@ -126,15 +164,6 @@ func (h *Hub) Rooms() int {
 	defer h.mu.RUnlock()
 	return len(h.rooms)
 }
-
-// Silent returns for how long the subscription has not said anything. It is asked every PingEvery, so more than three
-// times that means that it does not work.
-func (h *Hub) Silent() time.Duration { return time.Since(h.began) - time.Duration(h.heard.Load()) }
-
-// Healthy reports whether the subscription answers.
-func (h *Hub) Healthy() bool { return h.Silent() < 3*h.o.PingEvery }
-
-func (h *Hub) touch() { h.heard.Store(int64(time.Since(h.began))) }
 
 // Subscribe adds a subscriber to a room and returns when Redis has confirmed the subscription: every change published
 // from then on is kept for it until Activate says where it begins.
@@ -150,9 +179,10 @@ func (h *Hub) subscribe(ctx context.Context, name string, sub *Subscription) (*S
 	}
 	r := h.rooms[name]
 	if r == nil {
-		r = &room{hub: h, name: name, channel: h.o.Channel(name), confirmed: make(chan struct{}), state: subscribing}
-		h.rooms[name], h.byChan[r.channel] = r, r
-		h.send(true, r.channel)
+		channel := h.o.Channel(name)
+		r = &room{hub: h, name: name, channel: channel, slot: h.slotOf(channel), confirmed: make(chan struct{}), state: subscribing}
+		h.rooms[name], h.byChan[channel], r.slot.rooms[channel] = r, r, r
+		r.wish(true)
 	}
 	sub.room = r
 	confirmed := r.add(sub)
@@ -169,99 +199,17 @@ func (h *Hub) subscribe(ctx context.Context, name string, sub *Subscription) (*S
 	}
 }
 
-// send queues channels for the next SUBSCRIBE or UNSUBSCRIBE: many rooms go in one command.
-func (h *Hub) send(join bool, channels ...string) {
-	h.cmdMu.Lock()
-	for _, c := range channels {
-		h.wishes[c] = join
+// hear takes what was published in a room's channel and reports whether it is one.
+func (h *Hub) hear(channel, text string) bool {
+	h.mu.RLock()
+	r := h.byChan[channel]
+	h.mu.RUnlock()
+	if r == nil {
+		return false
 	}
-	h.cmdMu.Unlock()
-	select {
-	case h.cmdWake <- struct{}{}:
-	default:
-	}
-}
-
-// command sends what is queued. A failed SUBSCRIBE is sent again: go-redis resubscribes to what it knew when it
-// reconnects, but may not have known these. UNSUBSCRIBE goes first, lest it waits for a SUBSCRIBE that keeps failing and
-// then undoes a newer one.
-func (h *Hub) command() {
-	for {
-		select {
-		case <-h.ctx.Done():
-			return
-		case <-h.cmdWake:
-		}
-		var join, part []string
-		h.cmdMu.Lock()
-		for c, wanted := range h.wishes {
-			if wanted {
-				join = append(join, c)
-			} else {
-				part = append(part, c)
-			}
-		}
-		clear(h.wishes)
-		h.cmdMu.Unlock()
-		if len(part) > 0 {
-			if err := h.current().Unsubscribe(h.ctx, part...); err != nil {
-				h.o.Log.Warn("unsubscribe failed", "channels", len(part), "error", err)
-				h.parted(part...) // the connection is gone, and the subscriptions with it
-			}
-		}
-		for len(join) > 0 {
-			err := h.current().Subscribe(h.ctx, join...)
-			if err == nil {
-				break
-			}
-			h.o.Log.Warn("subscribe failed", "channels", len(join), "error", err)
-			if !h.pause(100 * time.Millisecond) {
-				return
-			}
-		}
-	}
-}
-
-// receive is the one reader of the subscription. It never waits for a subscriber.
-func (h *Hub) receive() {
-	failed := false
-	for h.ctx.Err() == nil {
-		link := h.current()
-		got, err := link.Receive(h.ctx)
-		if err != nil {
-			if h.ctx.Err() != nil || link != h.current() {
-				continue
-			}
-			if !failed {
-				h.o.Log.Warn("subscription broke", "error", err)
-			}
-			failed = true
-			h.partedAll()
-			if !h.pause(50 * time.Millisecond) {
-				return
-			}
-			continue
-		}
-		failed = false
-		h.touch()
-		switch got := got.(type) {
-		case *redis.Message:
-			h.Stats.Received.Add(1)
-			h.mu.RLock()
-			r := h.byChan[got.Channel]
-			h.mu.RUnlock()
-			if r != nil {
-				r.hear(got.Payload)
-			}
-		case *redis.Subscription:
-			switch got.Kind {
-			case "subscribe":
-				h.confirmed(got.Channel)
-			case "unsubscribe":
-				h.parted(got.Channel)
-			}
-		}
-	}
+	h.Stats.Received.Add(1)
+	r.hear(text)
+	return true
 }
 
 // decode reads a change as it was published or logged.
@@ -274,97 +222,63 @@ func (h *Hub) decode(text string) (*Message, error) {
 	return m, h.o.Decode(m)
 }
 
-// confirmed takes note that a channel is subscribed to.
-func (h *Hub) confirmed(channel string) {
+// confirmed takes note that a channel is subscribed to on a link.
+func (h *Hub) confirmed(l *link, channel string) {
 	h.mu.RLock() // until the end: a room that is added meanwhile has to wish after this
 	defer h.mu.RUnlock()
-	if r := h.byChan[channel]; r != nil {
-		r.confirm()
+	r := h.byChan[channel]
+	if r == nil || r.slot.link.Load() != l { // nobody wants it any more, or not there
+		l.wish(false, channel)
 		return
 	}
-	h.send(false, channel) // a new connection was given it although nobody wants it any more
+	r.confirm()
 }
 
-// parted takes note that channels are not subscribed to any more. A room that has subscribers again by now is
-// subscribed to anew.
-func (h *Hub) parted(channels ...string) {
+// parted takes note that channels are not subscribed to any more on a link. A room that has subscribers again by now is
+// subscribed to anew. said: the server said so; it does so unasked if the channels' slot has moved away.
+func (h *Hub) parted(l *link, said bool, channels ...string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, c := range channels {
 		r := h.byChan[c]
-		if r == nil {
+		if r == nil || r.slot.link.Load() != l {
 			continue
 		}
-		switch again, gone := r.parted(); {
+		switch h.leave(r) {
+		case stays:
+			if said {
+				h.stray(r.slot)
+			}
 		case again:
-			h.send(true, c)
-		case gone:
-			delete(h.byChan, c)
-			delete(h.rooms, r.name)
+			r.wish(true)
 		}
 	}
 }
 
-// partedAll does that for all rooms being unsubscribed from, whose confirmation died with the connection.
-func (h *Hub) partedAll() {
-	h.mu.RLock()
-	var channels []string
-	for c, r := range h.byChan {
-		if r.parting() {
-			channels = append(channels, c)
+// leave has a room whose unsubscription is through forgotten, if nobody wants it again. h.mu is held.
+func (h *Hub) leave(r *room) outcome {
+	was := r.parted()
+	if was == isGone {
+		delete(h.byChan, r.channel)
+		delete(h.rooms, r.name)
+		delete(r.slot.rooms, r.channel)
+		if len(r.slot.rooms) == 0 && r.slot.probe == "" {
+			delete(h.slots, r.slot.tag)
 		}
 	}
-	h.mu.RUnlock()
-	h.parted(channels...)
+	return was
 }
 
-// watch proves that the subscription answers, and makes it anew when it doesn't.
-func (h *Hub) watch() {
-	renewed := h.began
-	for h.pause(h.o.PingEvery) {
-		if err := h.current().Ping(h.ctx); err != nil && h.ctx.Err() == nil {
-			h.o.Log.Warn("subscription does not answer", "error", err)
-		}
-		if !h.Healthy() && time.Since(renewed) > 3*h.o.PingEvery {
-			h.renew()
-			renewed = time.Now()
-		}
-	}
-}
-
-// renew replaces the subscription's connection; each confirmation then makes its room look into its log.
-func (h *Hub) renew() {
-	h.mu.Lock()
-	if h.ctx.Err() != nil {
-		h.mu.Unlock()
-		return
-	}
-	_ = h.link.Close()
-	h.link = h.o.Client.Subscribe(h.ctx)
-	h.mu.Unlock()
-	h.partedAll() // what the old connection would have confirmed
-	h.mu.RLock()
-	channels := make([]string, 0, len(h.byChan))
-	for c := range h.byChan {
-		channels = append(channels, c)
-	}
-	h.mu.RUnlock()
-	h.o.Log.Warn("subscription made anew", "rooms", len(channels))
-	h.send(true, channels...)
-}
-
-func (h *Hub) current() *redis.PubSub {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	return h.link
-}
+func (h *Hub) now() time.Duration { return time.Since(h.began) }
 
 // pause waits for d and reports whether the hub still runs.
-func (h *Hub) pause(d time.Duration) bool {
+func (h *Hub) pause(d time.Duration) bool { return pause(h.ctx, d) }
+
+func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
-	case <-h.ctx.Done():
+	case <-ctx.Done():
 		return false
 	case <-t.C:
 		return true

@@ -23,16 +23,17 @@ type station struct {
 }
 
 func newStation(t testing.TB, s *redistest.Server) *station {
-	return newStationThat(t, s, 50*time.Millisecond)
+	return newStationThat(t, s, 100*time.Millisecond)
 }
 
-// newStationThat has a hub that asks its subscription so often whether it answers, and makes it anew after three times that.
-func newStationThat(t testing.TB, s *redistest.Server, asksEvery time.Duration) *station {
+// newStationThat has a hub that proves so often that its subscription hears, and makes it anew if it has not for twice that.
+func newStationThat(t testing.TB, s *redistest.Server, provesEvery time.Duration) *station {
 	st := &station{TB: t, log: &fakeLog{}, client: s.Client(t), prefix: s.Prefix}
 	st.log.begin("A")
 	own := redis.NewClient(&redis.Options{Addr: s.Addr, DialTimeout: time.Second, ReadTimeout: time.Second, DialerRetries: 1})
 	st.Hub = New(Options{
-		Client: own, Channel: st.channel, Read: st.log.read, Decode: decode, PingEvery: asksEvery,
+		Client: own, Channel: st.channel, Probes: []string{st.channel("probe of this hub")}, Read: st.log.read, Decode: decode,
+		ProbeEvery: provesEvery,
 	})
 	t.Cleanup(func() {
 		st.Close()
@@ -256,9 +257,8 @@ func TestClosedHub(t *testing.T) {
 func TestUnwantedChannelIsLeft(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		st := newStation(t, s)
-		if err := st.current().Subscribe(context.Background(), st.channel("ghost")); err != nil {
-			t.Fatal(err)
-		}
+		eventually(t, "connected", st.Healthy)
+		st.links[""].wish(true, st.channel("ghost"))
 		sub, _ := st.listen("r") // confirmed on the same connection, so the other has been, too
 		sub.Close()
 		st.unused("ghost", "r")
@@ -267,11 +267,13 @@ func TestUnwantedChannelIsLeft(t *testing.T) {
 
 func TestLastWishCounts(t *testing.T) {
 	for _, last := range []bool{true, false} {
-		h := &Hub{wishes: map[string]bool{}}
-		h.send(!last, "a", "b")
-		h.send(last, "a")
-		if h.wishes["a"] != last || h.wishes["b"] == last || len(h.wishes) != 2 {
-			t.Errorf("last %v: %v", last, h.wishes)
+		ctx, cancel := context.WithCancel(t.Context())
+		l := newLink(newHub(ctx, cancel, Options{}), "")
+		l.wish(!last, "a", "b")
+		l.wish(last, "a")
+		if l.wishes["a"] != last || l.wishes["b"] == last || len(l.wishes) != 2 {
+			t.Errorf("last %v: %v", last, l.wishes)
 		}
+		cancel()
 	}
 }

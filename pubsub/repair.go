@@ -17,9 +17,12 @@ func (r *room) repair() {
 	r.hub.wg.Go(r.catchUp)
 }
 
-// catchUp reads the log until nothing is missing, then lets the held changes follow.
+// catchUp reads the log until nothing is missing, then lets the held changes follow. If the store was rewound it sees to it
+// that a new log begins, before anybody is told to come back: else who does would be told twice.
 func (r *room) catchUp() {
-	wait := 50 * time.Millisecond
+	const least = 50 * time.Millisecond
+	wait := least
+	var told hearth.Cursor // of which the store has been told that it was rewound
 	for {
 		r.mu.Lock()
 		pos, before := r.pos, len(r.held)
@@ -27,21 +30,53 @@ func (r *room) catchUp() {
 		r.mu.Unlock()
 		h, err := r.hub.o.Read(r.hub.ctx, r.name, pos.Seq)
 		noSession := hearth.ReasonOf(err) == hearth.ReasonNoSession
-		if err != nil && !noSession {
+		done := false
+		switch {
+		case err != nil && !noSession:
 			r.hub.o.Log.Warn("can't read the log", "room", r.name, "error", err)
+		case !noSession && r.hub.o.Rewound != nil && told != pos && r.rewound(&h):
+			if err = r.hub.o.Rewound(r.hub.ctx, r.name, pos); err != nil {
+				r.hub.o.Log.Warn("can't begin a new log", "room", r.name, "error", err)
+				break
+			}
+			told, wait = pos, least
+			continue
+		default:
+			err = nil
+			r.mu.Lock()
+			done = r.merge(h, noSession, before)
+			r.mu.Unlock()
+		}
+		if done {
+			return
+		}
+		if err != nil {
 			if !r.hub.pause(wait) {
 				return
 			}
 			wait = min(2*wait, 2*time.Second)
-			continue
-		}
-		r.mu.Lock()
-		done := r.merge(h, noSession, before)
-		r.mu.Unlock()
-		if done {
-			return
 		}
 	}
+}
+
+// rewound reports whether the log shows that the store has lost a change that the hub has heard: it stands before it, or
+// has another one in its place. Of what the log no longer has that can't be told.
+func (r *room) rewound(h *History) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.known || r.again || h.Epoch != r.pos.Epoch {
+		return false
+	}
+	is := h.Seq < r.pos.Seq || h.Seq == r.pos.Seq && h.Nonce != r.pos.Nonce
+	if !is && h.Seq > r.pos.Seq && h.Oldest <= r.pos.Seq+1 && len(h.Texts) > 0 {
+		next, prev, _, err := hearth.ParseCursorLine(h.Texts[0])
+		is = err == nil && next.Seq == r.pos.Seq+1 && prev != r.pos.Nonce
+	}
+	if is {
+		r.hub.Stats.Rewinds.Add(1)
+		r.hub.o.Log.Error("the store has lost changes that were heard", "room", r.name, "heard", r.pos.Seq, "store", h.Seq)
+	}
+	return is
 }
 
 // merge takes what the log says and reports whether that was all. The first `before` held changes were heard before the

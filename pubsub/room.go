@@ -3,6 +3,7 @@ package pubsub
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hearthstore/hearth"
 )
@@ -24,11 +25,22 @@ const (
 	gone
 )
 
+// outcome is what the end of an unsubscription means to a room.
+type outcome int
+
+const (
+	stays  outcome = iota // there was none under way
+	again                 // it has to be subscribed to anew
+	isGone                // nobody wants it
+)
+
 // room is one room that somebody here listens to.
 type room struct {
 	hub     *Hub
 	name    string
 	channel string
+	slot    *slot
+	looked  atomic.Int64 // when something was heard of it last, or compared with the store, as nanoseconds since the hub began
 
 	mu        sync.Mutex
 	state     state
@@ -92,7 +104,14 @@ func (r *room) confirm() {
 		r.gap()
 		r.repair()
 	case unsubscribing: // a new connection was given the channel again, perhaps after it was told to drop it
-		r.hub.send(false, r.channel)
+		r.wish(false)
+	}
+}
+
+// wish has the channel subscribed to, or unsubscribed from, where it is. Who has it may not be known yet: move then wishes.
+func (r *room) wish(join bool) {
+	if l := r.slot.link.Load(); l != nil {
+		l.wish(join, r.channel)
 	}
 }
 
@@ -100,7 +119,7 @@ func (r *room) confirm() {
 func (r *room) part() {
 	r.state = unsubscribing
 	r.confirmed = make(chan struct{})
-	r.hub.send(false, r.channel)
+	r.wish(false)
 }
 
 // parting reports whether a confirmation of an unsubscription is awaited.
@@ -110,21 +129,20 @@ func (r *room) parting() bool {
 	return r.state == unsubscribing
 }
 
-// parted is called when the room is not subscribed to any more. again: it has to be subscribed to anew. gone: nobody
-// wants it. The hub's lock is held.
-func (r *room) parted() (again, isGone bool) {
+// parted is called when the room is not subscribed to any more, whether that was asked for or not. The hub's lock is held.
+func (r *room) parted() outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.state != unsubscribing {
-		return false, false
+		return stays
 	}
 	r.known, r.told, r.ended, r.held, r.again = false, false, false, nil, r.repairing
 	if len(r.subs) > 0 {
 		r.state = subscribing
-		return true, false
+		return again
 	}
 	r.state = gone
-	return false, true
+	return isGone
 }
 
 // At returns the position up to which the subscriber was handed all changes.
@@ -270,6 +288,7 @@ func (r *room) hear(text string) {
 		r.hub.o.Log.Error("malformed change", "room", r.name, "error", err)
 		return
 	}
+	r.looked.Store(int64(r.hub.now()))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.repairing {
@@ -297,6 +316,9 @@ func (r *room) take(m *Message) {
 		r.accept(m)
 	case m.Epoch == r.pos.Epoch && (m.Seq < r.pos.Seq || m.Seq == r.pos.Seq && m.Nonce == r.pos.Nonce):
 		r.hub.Stats.Duplicates.Add(1)
+		if m.Seq < r.pos.Seq { // a change once more, or another one of a store that was rewound
+			r.suspect()
+		}
 		if r.told { // new to who is not active yet and may know less, or waits for a session to begin
 			r.told = m.Seq < r.pos.Seq
 			r.handOn(m)

@@ -86,7 +86,7 @@ func (k keyspace) room(room string) []string {
 	p := k.partitionOf(room)
 	key := func(kind string) string { return k.inPartition(p, kind+":"+room) }
 	return []string{
-		key("s"),        // hash: the session's state
+		k.state(room),   // hash: the session's state
 		key("c"),        // hash: peer → record: connection, user, role, groups, name …; when its session ends for all, it is renamed: see below
 		key("p"),        // hash: peer → data, where there is any
 		key("m"),        // hash: metadata key → entry
@@ -109,6 +109,8 @@ func (k keyspace) room(room string) []string {
 	}
 }
 
+func (k keyspace) state(room string) string { return k.inPartition(k.partitionOf(room), "s:"+room) }
+
 // Scripts that are about a whole partition, or that end a session for all, make the names of further keys in its slot from
 // those that they are given: s:, c:, p:, q:, w: and z: of a room, and dead:<session_id>, to which a room's c: is renamed when
 // its session ends for all, until the sweep has taken its peers off the indexes. From due are made, in lua/_base.lua:
@@ -123,7 +125,8 @@ func (k keyspace) room(room string) []string {
 // than there is: what it says is checked against the room.
 func (k keyspace) users(p int) string { return k.inPartition(p, "users") }
 
-// sums is a hash of a partition's sessions, live and ended: session_id → summary, e/<epoch> → session_id, for ended ones. A
+// sums is a hash of a partition's sessions, live and ended: session_id → summary, e/<epoch> → session_id, for ended ones and
+// for the older logs of live ones. A
 // session_id is made so that its own partition is its room's.
 func (k keyspace) sums(p int) string { return k.inPartition(p, "sums") }
 
@@ -133,6 +136,9 @@ func (k keyspace) ended(p int) string { return k.inPartition(p, "ended") }
 func (k keyspace) op(room string, turn byte) string {
 	return k.inPartition(k.partitionOf(room), fmt.Sprintf("o:%s/%c", room, turn))
 }
+
+// probe is a channel in a partition's slot on which a node hears itself.
+func (k keyspace) probe(p int, node string) string { return k.inPartition(p, "probe:"+node) }
 
 // channel is where a room's changes are published.
 func (k keyspace) channel(room string) string {

@@ -17,6 +17,10 @@ var luaFiles embed.FS
 // opAge is how long an op_id is remembered at least, in milliseconds.
 const opAge = 5 * 60 * 1000
 
+// rewindGap is how much further the seqs of a session go on than the highest that is known to have been given, when the
+// store has lost some: no change_version and no token of a lock may come twice.
+const rewindGap = 1000
+
 // A verb is one script: its name is the file's, without .lua.
 type verb string
 
@@ -43,6 +47,8 @@ const (
 	verbPeerScan    verb = "peer_scan"
 	verbLog         verb = "log"
 	verbLogTrim     verb = "log_trim"
+	verbHeads       verb = "heads"
+	verbRewound     verb = "rewound"
 	verbBegin       verb = "begin"
 	verbTick        verb = "tick"
 	verbHandOver    verb = "hand_over"
@@ -74,7 +80,7 @@ const (
 var verbs = []verb{
 	verbJoin, verbLeave, verbRemove, verbExpirePeer, verbRenew, verbEnd, verbSet, verbDelete, verbUpdate, verbBroadcast,
 	verbPeerUpdate, verbGroupAdd, verbGroupRemove, verbRoom, verbSnapshot, verbGet, verbWatch, verbList, verbPeerGet, verbPeerScan,
-	verbLog, verbLogTrim, verbExpire, verbLive,
+	verbLog, verbLogTrim, verbHeads, verbRewound, verbExpire, verbLive,
 	verbBegin, verbTick, verbHandOver, verbMembers, verbOrphans, verbReap,
 	verbLockAcquire, verbLockCancel, verbLockRenew, verbLockRelease, verbLocks,
 	verbSumGet, verbSumList, verbSumsTrim,
@@ -89,13 +95,13 @@ func scripts(l hearth.Limits) (map[verb]*redis.Script, error) {
 	config := fmt.Sprintf("local LOG_EVENTS, LOG_SLACK, LOG_BYTES, LOG_AGE = %d, %d, %d, %d\n"+
 		"local MAX_KEYS, MAX_METADATA, MAX_PEERS, MAX_DATA, MAX_GROUPS, MAX_OPS, OP_AGE = %d, %d, %d, %d, %d, %d, %d\n"+
 		"local MAX_LOCKS, MAX_WAITERS, LARGE_ROOM = %d, %d, %d\n"+
-		"local RETENTION, MAX_SUMS = %d, %d\n"+
+		"local RETENTION, MAX_SUMS, REWIND_GAP = %d, %d, %d\n"+
 		"local GRACE, IMPLICIT_GRACE, NODE_LEASE = %d, %d, %d\n"+
 		"local PUBLISH = 'PUBLISH'\n",
 		l.LogEvents, max(1, l.LogEvents/16), l.LogBytes, l.LogAge.Milliseconds(),
 		l.MaxKeys, l.MaxMetadata, l.MaxPeers, hearth.MaxSessionData, hearth.MaxGroups, l.MaxOps, opAge,
 		hearth.MaxLocks, hearth.MaxLockWaiters, l.LargeRoom,
-		l.Retention.Milliseconds(), hearth.MaxSummaries,
+		l.Retention.Milliseconds(), hearth.MaxSummaries, rewindGap,
 		l.Grace.Milliseconds(), max(l.Grace, hearth.MinImplicitGrace).Milliseconds(), l.NodeLease.Milliseconds())
 	out := make(map[verb]*redis.Script, len(verbs))
 	for _, v := range verbs {

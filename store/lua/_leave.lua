@@ -4,9 +4,10 @@
 -- finish removes everything of the session in this one step, tells the nodes and keeps a summary. The deletions come first,
 -- so it succeeds when memory is full.
 local function finish(reason, by, text)
-  local counts = redis.call('HMGET', S, 'pc', 'pk')
+  local counts = redis.call('HMGET', S, 'pc', 'pk', 'was')
   redis.call('UNLINK', S, P, M, L, OA, OB, K, Q, Z, W, X, V)
   redis.call('ZREM', ROOMS, ROOM)
+  for old in string.gmatch(counts[3] or '', '%S+') do redis.call('HDEL', SUMS, 'e/' .. old) end -- see rewound
   redis.call('ZREM', DUE, 'log/' .. ROOM, TIMES, EMPTY_ITEM)
   if redis.call('EXISTS', C) == 1 then
     redis.call('RENAME', C, dead_key(session))

@@ -64,6 +64,8 @@ func Run(t *testing.T, open func(t *testing.T) *Env) {
 		{"read", testRead},
 		{"broadcast", testBroadcast},
 		{"log", testLog},
+		{"rewound", testRewound},
+		{"heads", testHeads},
 		{"peer", testPeer},
 		{"groups", testGroups},
 		{"peers", testPeers},

@@ -118,10 +118,17 @@ func (w *watcher) follow(text string) *hearth.Event {
 		if e.Seq != 1 || e.Prev != "" || w.ended[e.Epoch] {
 			w.f.Errorf("an ended session is followed by %s", header(e))
 		}
+	case e.Kind == hearth.KindRewound: // the store has lost some of what was heard
+		if e.Epoch == last.Epoch || e.Prev != e.Epoch || e.Seq <= last.Seq+gap {
+			w.f.Errorf("%s is followed by %s", header(last), header(e))
+		}
 	case e.Seq != last.Seq+1 || e.Prev != last.Nonce || e.Epoch != last.Epoch || e.Nonce == last.Nonce || e.At < last.At:
 		w.f.Errorf("%s is followed by %s", header(last), header(e))
 	}
 	w.last = e
+	if e.Kind == hearth.KindRewound {
+		w.current = nil
+	}
 	if e.Kind == hearth.KindEnd {
 		w.ended[e.Epoch], w.current = true, nil
 	} else {
