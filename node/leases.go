@@ -104,7 +104,7 @@ func (l *lease) incarnation(ctx context.Context) (*incarnation, error) {
 		}
 	}
 	if now != nil {
-		l.end(now, "its lease was not renewed in time")
+		l.end(now, CloseTryLater, "its lease was not renewed in time")
 	}
 	next, sent := &incarnation{id: hearth.NewEpoch()}, time.Now()
 	if err := l.node.store.Begin(ctx, l.partition, next.id); err != nil {
@@ -134,7 +134,7 @@ func (l *lease) join(ctx context.Context, m *Member, r *store.JoinRequest) (stor
 		l.mu.Unlock()
 		j, err := l.node.store.Join(ctx, *r)
 		if errors.Is(err, store.ErrLapsed) {
-			l.end(inc, "the store had ended it")
+			l.end(inc, CloseLost, "the store had ended it")
 			if !again {
 				continue
 			}
@@ -164,8 +164,8 @@ func (l *lease) forget(m *Member) {
 }
 
 // end gives an incarnation up: the sockets that it had are closed, and their clients come back to the next one, here or
-// elsewhere.
-func (l *lease) end(inc *incarnation, why string) {
+// elsewhere; at once if the store can be reached, which has ended it, and else after a pause.
+func (l *lease) end(inc *incarnation, code CloseCode, why string) {
 	if inc.ended.Swap(true) {
 		return
 	}
@@ -184,7 +184,7 @@ func (l *lease) end(inc *incarnation, why string) {
 		l.node.log.Warn("cut off from a partition", "partition", l.partition, "incarnation", inc.id, "sockets", len(cut), "because", why)
 	}
 	for _, m := range cut {
-		m.sink.Close(CloseTryLater, cutOff)
+		m.sink.Close(code, cutOff)
 	}
 }
 
@@ -215,7 +215,7 @@ func (l *lease) tick(ctx context.Context, limit int) (store.Ticked, error) {
 	case err != nil:
 		l.doubtful()
 	case t.Lapsed:
-		l.end(inc, "the store had ended it")
+		l.end(inc, CloseLost, "the store had ended it")
 	case id != "":
 		inc.renewed(sent, l.node.Limits().NodeLease)
 		l.compareNow(ctx, inc)
@@ -229,6 +229,6 @@ func (l *lease) expire() {
 	inc, here := l.current, len(l.members)
 	l.mu.Unlock()
 	if inc != nil && here > 0 && inc.left() <= 0 {
-		l.end(inc, "it could not be renewed")
+		l.end(inc, CloseTryLater, "it could not be renewed")
 	}
 }

@@ -112,7 +112,9 @@ func (n *Node) Ready(ctx context.Context) error {
 		return err
 	}
 	if !n.hub.Healthy() {
-		return hearth.Errorf(hearth.ReasonUnavailable, "no subscription has heard anything for %s", n.hub.Silent().Round(time.Second))
+		return &hearth.Error{
+			Reason: hearth.ReasonUnavailable, Detail: "the subscription is not proven to hear what is published", RetryAfter: time.Second,
+		}
 	}
 	return nil
 }
