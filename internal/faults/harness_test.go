@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,13 +91,22 @@ func TestClient(t *testing.T) {
 	}
 
 	p := l.peers["room0"][0]
+	r, err := l.peers["room0"][1].write("broadcast", map[string]any{"info": map[string]any{"message": "the last"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m struct {
+		Seq uint64 `json:"seq"`
+	}
+	if err := json.Unmarshal(r, &m); err != nil {
+		t.Fatal(err)
+	}
+	if !p.until(patience, func() bool { return p.seq >= m.Seq }) {
+		t.Fatal("a message was not heard")
+	}
 	at := c.stateOf("room0")
 	p.mu.Lock()
-	s := &p.spans[len(p.spans)-1]
-	for seq := range s.seen {
-		delete(s.seen, seq)
-		break
-	}
+	delete(p.spans[len(p.spans)-1].seen, m.Seq)
 	delete(p.members, anchor)
 	p.mu.Unlock()
 	if wrong := p.audit(at); len(wrong) < 2 {
