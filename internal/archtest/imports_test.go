@@ -50,6 +50,9 @@ var directions = map[string]row{
 	"internal/redistest": {others: []string{anything}, testOnly: true},
 	"internal/archtest":  {testOnly: true},
 	"internal/check":     {testOnly: true},
+	"internal/faults":    {testOnly: true},
+	// What a test's client knows of a server is what the wire says.
+	"internal/wire": {module: []string{"."}, others: []string{"github.com/gobwas/ws"}, testOnly: true},
 }
 
 // keepers are the packages that alone may import something, so that to replace
@@ -57,7 +60,7 @@ var directions = map[string]row{
 var keepers = map[string][]string{
 	"github.com/labstack": {"httpapi"},
 	// The cluster's smoke test and the doctor are the other end of the wire.
-	"github.com/gobwas":             {"httpapi", "deploy/composetest", "internal/doctor"},
+	"github.com/gobwas":             {"httpapi", "deploy/composetest", "internal/doctor", "internal/wire"},
 	"github.com/alicebob/miniredis": {"internal/devredis", "internal/redistest", "store/storetest"},
 	"go.uber.org/goleak":            {"internal/redistest", "store/storetest"},
 	"github.com/google/go-cmp":      {"internal/redistest", "store/storetest"},
