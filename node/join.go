@@ -19,6 +19,8 @@ type JoinParams struct {
 	Groups []string
 	Hidden bool
 	Listen hearth.Patterns
+	Peers  bool    // as by ListenPeers
+	Resume *Resume // nil: of who comes anew
 	// Meet, if not nil, is told the role of each peer that joins or is updated, and what role the member is asked to take,
 	// before the sink is sent the notification of it; own tells that the role is the member's. It must not block: delivery
 	// waits for it.
@@ -79,7 +81,8 @@ func wantedPeer(p *auth.Principal, wish string) (string, error) {
 
 // Join makes the caller a member of the room's session with sink as its socket. The subscription is confirmed before the
 // script runs, so nothing that follows the snapshot is missed. The transport sends its reply and then calls
-// Member.Begin, from which on the sink is sent the snapshot and the changes after it.
+// Member.Begin, from which on the sink is sent the snapshot, or if the caller resumes and that can be had all that it
+// missed, and then the changes after it. A resume that can't be is a join.
 func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink Sink) (*Member, error) {
 	if p.Management {
 		return nil, hearth.Errorf(hearth.ReasonForbidden, "a server's token is no peer: join with a peer's, or over HTTP")
@@ -92,7 +95,9 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
 	m := &Member{node: n, principal: p, sink: sink, meet: q.Meet}
-	m.view = view{peer: r.Peer.ID, user: hearth.QuoteString(p.User), keys: q.Listen, may: n.mayRead(p, q.Room)}
+	m.view = view{
+		peer: r.Peer.ID, user: hearth.QuoteString(p.User), keys: q.Listen, allPeers: q.Peers, may: n.mayRead(p, q.Room),
+	}
 	m.conn = hearth.ConnID{Secret: r.Conn, Peer: r.Peer.ID}
 	m.room, m.listens, m.lease = q.Room, len(q.Listen) > 0, n.leaseOf(q.Room)
 	if m.sub, err = n.hub.Subscribe(ctx, q.Room, m); err != nil {
@@ -100,8 +105,7 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 			Reason: hearth.ReasonUnavailable, Detail: "the subscription was not confirmed; try again", RetryAfter: time.Second, Cause: err,
 		}
 	}
-	j, err := m.lease.join(ctx, m, &r)
-	if err != nil {
+	if err := m.enter(ctx, &q, &r); err != nil {
 		m.sub.Close()
 		if hearth.ReasonOf(err) == hearth.ReasonOutcomeUnknown {
 			// It may have become a member that nobody serves, or may still become one: the script can be on its way. That
@@ -111,11 +115,11 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 		}
 		return nil, err
 	}
-	m.Welcome = j
+	j := &m.Welcome
 	m.lease.settle(m)
 	m.view.setRole(j.Own.Role)
 	n.members.Add(1)
-	n.log.Debug("joined", "room", m.room, "session", j.ID, "peer", j.Own.ID, "taken_over", j.TakenOver)
+	n.log.Debug("joined", "room", m.room, "session", j.ID, "peer", j.Own.ID, "resumed", m.Resumed, "recovered", m.Recovered)
 	return m, nil
 }
 
