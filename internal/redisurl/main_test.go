@@ -14,7 +14,15 @@ import (
 	"github.com/hearthstore/hearth/internal/redistest"
 )
 
-func TestMain(m *testing.M) { redistest.Main(m) }
+func TestMain(m *testing.M) {
+	redis.SetLogger(silence{})
+	redistest.Main(m)
+}
+
+// silence is where the client says what it comes across, all of which is provoked here.
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
 
 // wire is a dialer whose connections can lose replies: the server has done what it was asked, and nobody hears of it.
 type wire struct {
@@ -58,12 +66,14 @@ func (c *lossy) Write(b []byte) (int, error) {
 
 func (c *lossy) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b) // the server has answered
-	if c.as != nil && err == nil {
+	if c.as == nil {
+		return n, err
+	}
+	if err == nil {
 		c.wire.lost.Add(1)
 		_ = c.Conn.Close()
-		return 0, c.as
 	}
-	return n, err
+	return 0, c.as
 }
 
 // open returns a client of a URL over a wire.

@@ -8,6 +8,7 @@
 package redisurl
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -117,6 +118,7 @@ func (t *Target) parseSingle(u *url.URL, hosts string) (err error) {
 	o := t.single
 	o.MaxRetries, o.ContextTimeoutEnabled, o.DialerRetries = -1, true, 1
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, callTimeout, callTimeout, callTimeout
+	o.PipelinePoolSize = onePool
 	return nil
 }
 
@@ -135,15 +137,23 @@ func (t *Target) parseSentinel(u *url.URL, hosts string) (err error) {
 	}
 	q.Set("master_name", t.master)
 	q["addr"] = t.addrs[1:]
+	// The library's URL has it the other way round: the sentinels' user in front, the master's behind.
+	if password, ok := u.User.Password(); ok {
+		q.Set("username", u.User.Username())
+		q.Set("password", password)
+	}
+	u.User = url.UserPassword(q.Get("sentinel_username"), q.Get("sentinel_password"))
+	q.Del("sentinel_username")
+	q.Del("sentinel_password")
 	u.Host, u.RawQuery = t.addrs[0], q.Encode()
 	if t.sentinel, err = redis.ParseFailoverURL(u.String()); err != nil {
 		return errOptions
 	}
 	o := t.sentinel
+	byOwnName(o.TLSConfig)
 	o.MaxRetries, o.ContextTimeoutEnabled, o.DialerRetries = -1, true, 1
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = dialTimeout, callTimeout, callTimeout, callTimeout
-	// Pipelines go the way of all else: only the connections of that way are closed when there is a new master.
-	o.PipelinePoolSize = -1
+	o.PipelinePoolSize = onePool
 	return nil
 }
 
@@ -165,6 +175,7 @@ func (t *Target) parseCluster(u *url.URL, hosts string) (err error) {
 		return errOptions
 	}
 	o := t.cluster
+	byOwnName(o.TLSConfig)
 	o.ContextTimeoutEnabled = true
 	// What was not executed is tried again, for a second in all: a slot that moves, a master that is about to be
 	// replaced. Beyond that its caller may wait better.
@@ -172,6 +183,7 @@ func (t *Target) parseCluster(u *url.URL, hosts string) (err error) {
 	// By default a cluster that has changed is looked at once a minute, and a dead master dialed for ten seconds.
 	o.ClusterStateReloadInterval, o.DialerRetries, o.DialTimeout = time.Second, 1, 500*time.Millisecond
 	o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = callTimeout, callTimeout, callTimeout
+	o.PipelinePoolSize = onePool
 	// A keyless command goes to one node, and nothing has to be asked about commands before the first.
 	o.DisableRoutingPolicies = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
@@ -184,11 +196,23 @@ const (
 	callTimeout = 3 * time.Second
 )
 
+// onePool has pipelines use the connections of all else. Of those alone the library closes what leads to a master that has
+// been replaced.
+const onePool = -1
+
 // options reads what is behind the ?, with the options that the library's own URLs say otherwise.
 func options(u *url.URL) (url.Values, error) {
 	q, err := url.ParseQuery(u.RawQuery)
-	if err != nil || q.Has("addr") || q.Has("master_name") {
+	if err != nil {
 		return nil, errOptions
+	}
+	// They are said elsewhere, or would have reads answered by replicas, which lag behind.
+	for _, name := range []string{
+		"addr", "master_name", "username", "password", "read_only", "replica_only", "route_by_latency", "route_randomly",
+	} {
+		if q.Has(name) {
+			return nil, errOptions
+		}
 	}
 	switch q.Get("tls") {
 	case "", "false":
@@ -199,6 +223,13 @@ func options(u *url.URL) (url.Values, error) {
 	}
 	q.Del("tls")
 	return q, nil
+}
+
+// byOwnName has each server's certificate be for the name that it is dialed by; the library takes the first one's for all.
+func byOwnName(c *tls.Config) {
+	if c != nil {
+		c.ServerName = ""
+	}
 }
 
 // addresses splits a list of host:port.

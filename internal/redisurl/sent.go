@@ -139,23 +139,42 @@ func (router) DialHook(next redis.DialHook) redis.DialHook {
 func (router) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
-		var known *Error
-		if answered(err) || errors.As(err, &known) && known.sent && known.cmd == cmd {
+		if answered(err) {
+			return err
+		}
+		if e, ok := found(err); ok && e.sent && e.cmd == cmd {
 			return err
 		}
 		return &Error{cmd, err, false}
 	}
 }
 
+// found returns what a watcher has found out, maybe about another command.
+func found(err error) (e *Error, ok bool) {
+	ok = errors.As(err, &e)
+	return e, ok
+}
+
 // ProcessPipelineHook: a pipeline is sent again from inside, where no hook sees it, unless a command of it forbids that.
-// Only commands that a node sends elsewhere are.
+// Then only commands that a node sends elsewhere are. What no watcher has seen stays as it is: it may be of a caller who
+// gave up while those were waited for, by which the others are said to have failed as well.
 func (router) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		firm := make([]redis.Cmder, len(cmds))
 		for i, cmd := range cmds {
 			firm[i] = once{cmd}
 		}
-		return next(ctx, firm)
+		first := next(ctx, firm)
+		for i, cmd := range cmds {
+			err := cmd.Err()
+			if e, ok := found(err); ok && e.cmd != firm[i] { // of a command of the client's own, on the way there
+				cmd.SetErr(&Error{cmd, err, false})
+			}
+			if first == err { //nolint:errorlint // that very one
+				first = cmd.Err()
+			}
+		}
+		return first
 	}
 }
 
