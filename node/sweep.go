@@ -17,6 +17,8 @@ const (
 	// sweepGap is how close two sweeps of a partition follow each other: what is due in between is settled together,
 	// well within the second that a deadline may be late.
 	sweepGap = 500 * time.Millisecond
+	// expireEvery is how late a lease may be found over by the node's own clock.
+	expireEvery = 250 * time.Millisecond
 )
 
 // tickEvery is how often a node looks after each of its partitions: often enough that a lease outlives several ticks that
@@ -87,7 +89,7 @@ func (s *sweeper) run() {
 		for _, p := range s.due(time.Now()) {
 			s.look(p, true)
 		}
-		timer := time.NewTimer(time.Until(s.earliest(at)))
+		timer := time.NewTimer(min(time.Until(s.earliest(at)), expireEvery))
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
