@@ -66,6 +66,10 @@ func (i *incarnation) left() time.Duration {
 	return time.Duration(i.until.Load()) - time.Since(began)
 }
 
+// fresh reports whether the lease was renewed lately, as it is while somebody is here by it. While nobody is it runs down: one
+// that is only reliable would be over before its next renewal.
+func (i *incarnation) fresh(lease time.Duration) bool { return i.left() > lease-2*tickEvery(lease) }
+
 // reliable reports whether a peer that joins now, or calls, can be sure to be kept.
 func (i *incarnation) reliable() bool { return i.left() > leaseMargin }
 
@@ -92,11 +96,11 @@ func (l *lease) incarnation(ctx context.Context) (*incarnation, error) {
 	l.mu.Lock()
 	now := l.current
 	l.mu.Unlock()
-	if now != nil && now.reliable() {
+	if now != nil && now.fresh(l.node.Limits().NodeLease) {
 		return now, nil
 	}
-	if now != nil && now.left() > 0 { // it may be that the last ticks failed and the store is back
-		if _, err := l.tick(ctx, 0); err != nil {
+	if now != nil && now.left() > 0 {
+		if _, err := l.renew(ctx, now, 0); err != nil {
 			return nil, err
 		}
 		if now.reliable() {
@@ -199,13 +203,22 @@ func (l *lease) used() bool {
 // this node's to settle.
 func (l *lease) tick(ctx context.Context, limit int) (store.Ticked, error) {
 	l.mu.Lock()
-	inc, id := l.current, ""
-	if inc != nil && len(l.members) > 0 {
-		id = inc.id
+	inc := l.current
+	if len(l.members) == 0 {
+		inc = nil
 	}
 	l.mu.Unlock()
-	if id == "" && limit == 0 {
+	if inc == nil && limit == 0 {
 		return store.Ticked{Next: -1}, nil
+	}
+	return l.renew(ctx, inc, limit)
+}
+
+// renew is tick for an incarnation, or nil.
+func (l *lease) renew(ctx context.Context, inc *incarnation, limit int) (store.Ticked, error) {
+	id := ""
+	if inc != nil {
+		id = inc.id
 	}
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()

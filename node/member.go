@@ -342,9 +342,12 @@ func (m *Member) aboutMe(c *change) bool {
 		if c.Conn != m.conn.Secret {
 			return false
 		}
-		if c.Leave == hearth.Removed {
+		switch c.Leave {
+		case hearth.Removed:
 			m.finish(c, CloseRemoved, "removed")
-		} else {
+		case hearth.TimedOut: // the others gave this node up, and it has not noticed yet
+			m.finish(c, CloseLost, cutOff)
+		default:
 			m.finish(c, CloseNormal, string(c.Leave))
 		}
 		return true

@@ -20,6 +20,8 @@ const (
 	sweepGap = 500 * time.Millisecond
 	// warnEvery is how often a failure is a line in the log.
 	warnEvery = 10 * time.Second
+	// expireEvery is how late a lease may be found over by the node's own clock.
+	expireEvery = 250 * time.Millisecond
 )
 
 // tickEvery is how often a node looks after each of its partitions: often enough that a lease outlives several ticks that
@@ -91,7 +93,7 @@ func (s *sweeper) run() {
 		for _, p := range s.due(time.Now()) {
 			s.look(p, true)
 		}
-		timer := time.NewTimer(time.Until(s.earliest(at)))
+		timer := time.NewTimer(min(time.Until(s.earliest(at)), expireEvery))
 		select {
 		case <-ctx.Done():
 		case <-timer.C:

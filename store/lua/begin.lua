@@ -3,5 +3,6 @@
 -- KEYS: 1 due.
 -- ARGV: 1 incarnation.
 -- Returns: {'ok'}.
+redis.call('ZREM', NODES, ARGV[1]) -- first: peers come back in their grace also when memory is full
 redis.call('ZADD', NODES, num(now + NODE_LEASE), ARGV[1])
 return {'ok'}

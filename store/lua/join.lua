@@ -4,8 +4,8 @@
 -- ARGV: 1 room, 2 nonce, 3 peer, 4 user (JSON string), 5 role, 6 name (JSON string, '' if not given),
 --   7 data (JSON string, '' if not given), 8 groups (with commas), 9 conn, 10 incarnation, 11 flags, 12 lease (ms or ''),
 --   13 session_id and 14 epoch of a new session, 15 how many peers to return, 16… watched keys (see _watch).
--- Returns: {'lapsed'} (the incarnation was ended), {'peer_exists'}, {'room_closed'}, {'too_many'}, {'too_large'}, or {'ok', session, epoch, started_at, seq, n, peer_count,
---   taken over (0/1), expires_at ('' without a lease), own record, own data, {peer, record, data, …}, {key, entry, …}}.
+-- Returns: {'lapsed'} (the incarnation was ended), {'peer_exists'}, {'room_closed'}, {'too_many'}, {'too_large'}, or {'ok',
+--   session, epoch, started_at, seq, n, peer_count, taken over (0/1), expires_at ('' without a lease), own record, own data, {peer, record, data, …}, {key, entry, …}}.
 local PEER, USER, NAME, DATA, CONN, FLAGS, LEASE = ARGV[3], ARGV[4], ARGV[6], ARGV[7], ARGV[9], ARGV[11], ARGV[12]
 local INC = LEASE == '' and ARGV[10] or ''
 -- One that slept on its way until its node was given up would leave a peer that nobody ever ends.
