@@ -101,7 +101,7 @@ func (s *Store) Settle(ctx context.Context, item DueItem) error {
 	switch item.Kind {
 	case DueSums:
 		v, args = verbSumsTrim, []any{sumsBatch}
-		keys = []string{s.keys.due(item.Partition), s.keys.sums(item.Partition), s.keys.ended(item.Partition)}
+		keys = s.keys.whole(item.Partition, s.keys.due(item.Partition), s.keys.sums(item.Partition), s.keys.ended(item.Partition))
 	case DuePeer:
 		v, args = verbExpirePeer, []any{item.Room, hearth.NewNonce(), item.Peer}
 	case DueTimes:
