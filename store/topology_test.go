@@ -115,6 +115,7 @@ func (h *house) until(met func() bool) {
 }
 
 func TestAMasterThatIsAwayIsToldApart(t *testing.T) {
+	t.Parallel()
 	t.Run(redistest.NameSentinel, func(t *testing.T) {
 		t.Parallel()
 		h, s := onSentinel(t)

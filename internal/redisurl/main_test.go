@@ -71,7 +71,7 @@ func (c *lossy) Read(b []byte) (int, error) {
 	}
 	if err == nil {
 		c.wire.lost.Add(1)
-		_ = c.Conn.Close()
+		_ = c.Close()
 	}
 	return 0, c.as
 }

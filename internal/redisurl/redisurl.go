@@ -207,12 +207,10 @@ func options(u *url.URL) (url.Values, error) {
 		return nil, errOptions
 	}
 	// They are said elsewhere, or would have reads answered by replicas, which lag behind.
-	for _, name := range []string{
+	if slices.ContainsFunc([]string{
 		"addr", "master_name", "username", "password", "read_only", "replica_only", "route_by_latency", "route_randomly",
-	} {
-		if q.Has(name) {
-			return nil, errOptions
-		}
+	}, q.Has) {
+		return nil, errOptions
 	}
 	switch q.Get("tls") {
 	case "", "false":
