@@ -164,5 +164,17 @@ func TestReadTogetherWithOneWhoGivesUp(t *testing.T) {
 		if len(s.reads) != 2 {
 			t.Errorf("read %v", s.reads)
 		}
+		// If all of them do, nobody reads.
+		go r.missed(t.Context(), "r", s.at(50)) //nolint:errcheck // it only has the others wait for it
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
+		defer cancel()
+		if _, err := r.missed(ctx, "r", s.at(60)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		<-time.After(time.Second)
+		if len(s.reads) != 3 {
+			t.Errorf("read %v", s.reads)
+		}
 	})
 }
