@@ -233,6 +233,13 @@ func TestResumeAfterTheGrace(t *testing.T) {
 			if len(got) != want || strings.Contains(fmt.Sprint(got), "peer") {
 				t.Errorf("%s is given %q", tt.role, got)
 			}
+			if i == 0 {
+				k.ok("leave", nil)
+				ann.hears("on-peer-leave", "peer_id", "bob")
+				k, result = c.back(i, bob, tt.role, "AAAAAAAA.9.AAAAAAAA", nil) // which tells nothing of when
+				has(t, tt.role, result, "resumed", "false", "recovered", "false")
+				ann.hears("on-peer-join", "peer_id", "bob")
+			}
 			// A cursor of the membership before that one doesn't make it one that was kept.
 			k, result = c.back(i, bob, tt.role, from, nil)
 			has(t, tt.role, result, "resumed", "false", "recovered", strconv.FormatBool(tt.recovered))
@@ -365,15 +372,16 @@ func TestResumeByTheRoleOfThen(t *testing.T) {
 	role("has.history") // which may not read
 	say("blind", "has.history")
 	ann.ok("set-metadata", object{"data": 1})
-	role("has.read")
-	say("again", "has.read")
+	role("student")
+	say("again", "student")
+	say("as it was", "has.read")
 	say("not any more", "has.history")
 	for i := range 2 {
 		k, result := c.back(i, bob, "has.read", from, object{"listen": []string{"*"}})
 		has(t, "result", result, "resumed", "true", "recovered", "true")
 		k.hears("on-broadcast", "info.message", "before")
 		k.hears("on-peer-update", "role", "has.history")
-		k.hears("on-peer-update", "role", "has.read")
+		k.hears("on-peer-update", "role", "student")
 		k.hears("on-broadcast", "info.message", "again")
 		if got := k.changes(c.mark("s")); len(got) > 0 {
 			t.Errorf("and then %q", got)
@@ -433,6 +441,22 @@ func TestResumeOfMoreThanTheQueueTakes(t *testing.T) {
 		k.hears("on-broadcast", "info.type", "t"+strconv.Itoa(i))
 	}
 	k.open()
+}
+
+// Between the answer and what was missed, a client is where it was.
+func TestPingBehindAResume(t *testing.T) {
+	c := newCluster(t, setup{limits: patient})
+	ann := c.join(0, "r", "ann", "host", nil)
+	bob := c.join(1, "r", "bob", "guest", nil)
+	from := bob.cursor()
+	ann.ok("broadcast", object{"info": object{"message": 1}})
+	k := c.connect(0, "r", "bob", "guest")
+	k.send(`[{"id":1,"method":"join","params":{"resume":{"session_id":"` + bob.sess + `","cursor":"` + from + `"}}},{"id":2,"method":"ping"}]`)
+	has(t, "replies", k.first(), "0.result.recovered", "true", "0.result.cursor", from, "1.result.cursor", from)
+	k.hears("on-broadcast")
+	if now := k.cursor(); now == from {
+		t.Errorf("still at %s", now)
+	}
 }
 
 // However often a client breaks off in the middle of what goes on, it is given every change once and in order.

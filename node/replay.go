@@ -71,7 +71,7 @@ func (r *reader) reaches(from hearth.Cursor) bool {
 // missed returns all that came after from, and makes r what the reader was there; pubsub.ErrGone if it can't be had or is
 // not for the reader.
 func (n *Node) missed(ctx context.Context, c *Caller, r *reader, from hearth.Cursor) ([]*change, error) {
-	msgs, err := n.hub.Missed(ctx, c.Room, from)
+	msgs, err := n.reads.missed(ctx, c.Room, from)
 	if err != nil {
 		return nil, err
 	}
