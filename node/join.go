@@ -19,6 +19,8 @@ type JoinParams struct {
 	Groups []string
 	Hidden bool
 	Listen hearth.Patterns
+	// Implicit: a 100ms client, which comes back by Return. Its grace is longer, and what it watches is kept for it.
+	Implicit bool
 	// Meet, if not nil, is told the role of each peer that joins or is updated, and what role the member is asked to take,
 	// before the sink is sent the notification of it; own tells that the role is the member's. It must not block: delivery
 	// waits for it.
@@ -50,7 +52,7 @@ func (n *Node) request(p *auth.Principal, role string, q *JoinParams) (store.Joi
 		Room:     q.Room,
 		Peer:     hearth.Peer{ID: id, User: p.User, Role: role, Name: p.Name, Groups: groups, Hidden: q.Hidden},
 		KeepName: q.Name == nil && p.Name == "", KeepData: q.Data == nil,
-		Conn: hearth.NewConnSecret(), Watch: q.Listen,
+		Conn: hearth.NewConnSecret(), Watch: q.Listen, Implicit: q.Implicit,
 	}
 	if q.Name != nil {
 		r.Peer.Name = *q.Name
@@ -89,18 +91,23 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 		return nil, err
 	}
 	r.Peers = hearth.MaxSnapshotPeer
+	return n.enter(ctx, p, &q, &r, sink)
+}
+
+// enter is the rest of Join and Return.
+func (n *Node) enter(ctx context.Context, p *auth.Principal, q *JoinParams, r *store.JoinRequest, sink Sink) (m *Member, err error) {
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
-	m := &Member{node: n, principal: p, sink: sink, meet: q.Meet}
-	m.view = view{peer: r.Peer.ID, user: hearth.QuoteString(p.User), keys: q.Listen, may: n.mayRead(p, q.Room)}
+	m = &Member{node: n, principal: p, sink: sink, meet: q.Meet, implicit: q.Implicit}
+	m.view = view{peer: r.Peer.ID, user: hearth.QuoteString(p.User), may: n.mayRead(p, q.Room)}
 	m.conn = hearth.ConnID{Secret: r.Conn, Peer: r.Peer.ID}
-	m.room, m.listens, m.lease = q.Room, len(q.Listen) > 0, n.leaseOf(q.Room)
+	m.room, m.lease = q.Room, n.leaseOf(q.Room)
 	if m.sub, err = n.hub.Subscribe(ctx, q.Room, m); err != nil {
 		return nil, &hearth.Error{
 			Reason: hearth.ReasonUnavailable, Detail: "the subscription was not confirmed; try again", RetryAfter: time.Second, Cause: err,
 		}
 	}
-	j, err := m.lease.join(ctx, m, &r)
+	j, err := m.lease.join(ctx, m, r)
 	if err != nil {
 		m.sub.Close()
 		if hearth.ReasonOf(err) == hearth.ReasonOutcomeUnknown {
@@ -113,6 +120,7 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 	}
 	m.Welcome = j
 	m.lease.settle(m)
+	m.view.keys, m.listens = j.Watch, len(j.Watch) > 0
 	m.view.setRole(j.Own.Role)
 	n.members.Add(1)
 	n.log.Debug("joined", "room", m.room, "session", j.ID, "peer", j.Own.ID, "taken_over", j.TakenOver)
