@@ -42,9 +42,9 @@ func (c *cluster) back(i int, k *client, role, cursor string, params object) (ag
 // gone waits until a node has told the store that all its sockets are gone.
 func (c *cluster) gone(i int) {
 	c.Helper()
-	n := c.nodes[i].node
-	eventually(c, "the socket is gone", func() bool { return n.Members() == 0 })
-	if err := n.Wait(c.Context()); err != nil {
+	n := c.nodes[i]
+	eventually(c, "its sockets are gone", func() bool { return n.Connections() == 0 })
+	if err := n.node.Wait(c.Context()); err != nil {
 		c.Fatal(err)
 	}
 }
@@ -279,10 +279,17 @@ func TestMalformedResume(t *testing.T) {
 	bob := c.connect(1, "r", "bob", "guest")
 	good := ann.cursor()
 	for _, bad := range []any{
-		5, "x", []int{1}, object{},
-		object{"session_id": ann.sess}, object{"cursor": good}, object{"session_id": "not a name", "cursor": good},
-		object{"session_id": ann.sess, "cursor": "x"}, object{"session_id": ann.sess, "cursor": good + "!"}, object{"session_id": 5, "cursor": good},
-		object{"session_id": "", "cursor": ""}, object{"session_id": ann.sess, "cursor": strings.Replace(good, ".", ".-", 1)},
+		5, "x",
+		[]int{1},
+		object{},
+		object{"session_id": ann.sess},
+		object{"cursor": good},
+		object{"session_id": "not a name", "cursor": good},
+		object{"session_id": ann.sess, "cursor": "x"},
+		object{"session_id": ann.sess, "cursor": good + "!"},
+		object{"session_id": 5, "cursor": good},
+		object{"session_id": "", "cursor": ""},
+		object{"session_id": ann.sess, "cursor": strings.Replace(good, ".", ".-", 1)},
 	} {
 		bob.fails("join", object{"resume": bad}, -32602, "bad_params")
 	}
