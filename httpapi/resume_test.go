@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,21 +32,19 @@ func (k *client) cursor() string {
 func (c *cluster) back(i int, k *client, role, cursor string, params object) (again *client, result string) {
 	c.Helper()
 	p := object{"resume": object{"session_id": k.sess, "cursor": cursor}}
-	for name, v := range params {
-		p[name] = v
-	}
+	maps.Copy(p, params)
 	again = c.connect(i, k.room, k.name, role)
 	result = again.ok("join", p)
 	again.conn, again.sess = at(c, result, "conn_id"), at(c, result, "session_id")
 	return again, result
 }
 
-// gone waits until the node that had a client's socket has told the store that it is gone.
-func (c *cluster) gone(i int, members int64) {
+// gone waits until a node has told the store that all its sockets are gone.
+func (c *cluster) gone(i int) {
 	c.Helper()
-	n := c.nodes[i].node
-	eventually(c, "the socket is gone", func() bool { return n.Members() == members })
-	if err := n.Wait(c.Context()); err != nil {
+	n := c.nodes[i]
+	eventually(c, "its sockets are gone", func() bool { return n.Connections() == 0 })
+	if err := n.node.Wait(c.Context()); err != nil {
 		c.Fatal(err)
 	}
 }
@@ -121,7 +120,7 @@ func TestResume(t *testing.T) {
 			c.settle("r", bob)
 			cursors = append(cursors, bob.cursor())
 			bob.drop()
-			c.gone(1, 0)
+			c.gone(1)
 			for _, d := range deeds[5:] {
 				seq := d.do(c, ann)
 				if d.method != "" {
@@ -236,7 +235,7 @@ func TestResumeAfterTheGrace(t *testing.T) {
 			if i == 0 {
 				k.ok("leave", nil)
 				ann.hears("on-peer-leave", "peer_id", "bob")
-				k, result = c.back(i, bob, tt.role, "AAAAAAAA.9.AAAAAAAA", nil) // which tells nothing of when
+				_, result = c.back(i, bob, tt.role, "AAAAAAAA.9.AAAAAAAA", nil) // which tells nothing of when
 				has(t, tt.role, result, "resumed", "false", "recovered", "false")
 				ann.hears("on-peer-join", "peer_id", "bob")
 			}
@@ -256,7 +255,7 @@ func TestResumeOfASessionThatIsOver(t *testing.T) {
 		from := bob.cursor()
 		bob.ok("set-metadata", object{"data": "old"})
 		bob.drop()
-		c.gone(1, 0)
+		c.gone(1)
 		c.do("POST", "/v1/rooms/r/end", c.server(), "").is(200)
 		k, result := c.back(0, bob, "host", from, object{"listen": []string{"*"}})
 		has(t, "the next", result, "resumed", "false", "recovered", "false")
@@ -280,9 +279,17 @@ func TestMalformedResume(t *testing.T) {
 	bob := c.connect(1, "r", "bob", "guest")
 	good := ann.cursor()
 	for _, bad := range []any{
-		5, "x", []int{1}, object{}, object{"session_id": ann.sess}, object{"cursor": good}, object{"session_id": "not a name", "cursor": good},
-		object{"session_id": ann.sess, "cursor": "x"}, object{"session_id": ann.sess, "cursor": good + "!"}, object{"session_id": 5, "cursor": good},
-		object{"session_id": "", "cursor": ""}, object{"session_id": ann.sess, "cursor": strings.Replace(good, ".", ".-", 1)},
+		5, "x",
+		[]int{1},
+		object{},
+		object{"session_id": ann.sess},
+		object{"cursor": good},
+		object{"session_id": "not a name", "cursor": good},
+		object{"session_id": ann.sess, "cursor": "x"},
+		object{"session_id": ann.sess, "cursor": good + "!"},
+		object{"session_id": 5, "cursor": good},
+		object{"session_id": "", "cursor": ""},
+		object{"session_id": ann.sess, "cursor": strings.Replace(good, ".", ".-", 1)},
 	} {
 		bob.fails("join", object{"resume": bad}, -32602, "bad_params")
 	}
@@ -310,7 +317,7 @@ func TestResumeOfAnothersPeer(t *testing.T) {
 		steal()
 		bob.open()
 		bob.drop()
-		c.gone(1, 0)
+		c.gone(1)
 		before := ann.cursor()
 		steal()
 		if now := ann.cursor(); now != before {
@@ -360,7 +367,7 @@ func TestResumeOfMoreThanTheQueueTakes(t *testing.T) {
 	bob := c.join(1, "r", "bob", "guest", nil)
 	from := bob.cursor()
 	bob.drop()
-	c.gone(1, 0)
+	c.gone(1)
 	big := strings.Repeat("x", 60<<10)
 	const n = 60
 	for i := range n {

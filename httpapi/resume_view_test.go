@@ -16,7 +16,7 @@ func TestResumeByTheRoleOfThen(t *testing.T) {
 	bob := c.join(1, "s", "bob", "has.read", nil)
 	from := bob.cursor()
 	bob.drop()
-	c.gone(1, 0)
+	c.gone(1)
 	role := func(role string) {
 		t.Helper()
 		c.do("PATCH", "/v1/rooms/s/peers/bob", c.server(), `{"role":"`+role+`"}`).is(200)
@@ -59,7 +59,7 @@ func TestResumeInALargeRoom(t *testing.T) {
 	bob.hears("on-peer-join", "peer_id", "cat")
 	from := bob.cursor()
 	bob.drop()
-	c.gone(1, 0)
+	c.gone(1)
 	c.join(0, "r", "dan", "guest", nil).ok("leave", nil)
 	for _, listens := range []bool{true, false} {
 		k, result := c.back(1, bob, "guest", from, object{"listen_peers": listens})
