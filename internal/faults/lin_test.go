@@ -50,7 +50,7 @@ type linState struct {
 	conn    string // "": no member
 }
 
-var linModel = porcupine.Model{
+var linModel = (&porcupine.NondeterministicModel{
 	Partition: func(ops []porcupine.Operation) [][]porcupine.Operation {
 		parts := map[string][]porcupine.Operation{}
 		for _, op := range ops {
@@ -63,11 +63,20 @@ var linModel = porcupine.Model{
 		}
 		return out
 	},
-	Init: func() any { return linState{} },
-	Step: func(state, input, output any) (bool, any) {
-		return state.(linState).step(input.(linCall), output.(linOut)) //nolint:errcheck // see above
+	Init: func() []any { return []any{linState{}} },
+	Step: func(state, input, output any) []any {
+		s, in, out := state.(linState), input.(linCall), output.(linOut) //nolint:errcheck // see above
+		ok, next := s.step(in, out)
+		switch {
+		case !ok:
+			return nil
+		case out.unknown && next != s: // it happened, or never did
+			return []any{s, next}
+		}
+		return []any{next}
 	},
-}
+	Equal: func(a, b any) bool { return a == b },
+}).ToModel()
 
 // shows reports whether an entry is what a client was shown, and the state in which its version is known.
 func (s linState) shows(out linOut) (bool, linState) {
@@ -116,7 +125,9 @@ func (s linState) step(in linCall, out linOut) (bool, linState) {
 	case out.version <= s.seq:
 		return false, s
 	}
-	s.value, s.version, s.seq = in.value, out.version, out.version
+	if s.value, s.version, s.seq = in.value, out.version, out.version; in.op == "delete" {
+		s.version = 0
+	}
 	return true, s
 }
 
@@ -175,9 +186,10 @@ func (h *linHistory) check() string {
 		case porcupine.Unknown:
 			return fmt.Sprintf("the checker did not come to an end with %d operations", len(part))
 		}
-		slices.SortFunc(part, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
+		slices.SortFunc(part, func(a, b porcupine.Operation) int { return cmp.Compare(a.Return, b.Return) })
+		end := slices.IndexFunc(part, func(op porcupine.Operation) bool { return !fits(part, op.Return) }) + 1
 		var text strings.Builder
-		for _, op := range part {
+		for _, op := range part[max(0, end-20):end] {
 			in := op.Input.(linCall) //nolint:errcheck // see above
 			expect := "any"
 			if in.expect != nil {
@@ -189,6 +201,23 @@ func (h *linHistory) check() string {
 		return "not linearizable: " + text.String()
 	}
 	return ""
+}
+
+// fits reports whether what had been answered by a time fits.
+func fits(part []porcupine.Operation, until int64) bool {
+	var known []porcupine.Operation
+	for _, op := range part {
+		if op.Call > until {
+			continue
+		}
+		if op.Return > until {
+			out := op.Output.(linOut) //nolint:errcheck // see above
+			out.unknown = true
+			op.Output, op.Return = out, math.MaxInt64
+		}
+		known = append(known, op)
+	}
+	return porcupine.CheckOperationsTimeout(linModel, known, time.Second) != porcupine.Illegal
 }
 
 // linClient is one client of a history.
@@ -265,11 +294,13 @@ func (k *linClient) call(w *wire.Conn, peer string) bool {
 	case 3:
 		in.op, method = "delete", "set-metadata"
 	case 4, 5: // compare and set
-		var e entry
+		began := k.now()
 		r, err := w.Call("get-metadata", params)
+		var e entry
 		if err != nil || json.Unmarshal(r, &e) != nil {
 			return false
 		}
+		k.add(k.id, began, in, shownBy(e)) // it may be what tells the version of a write without an outcome
 		in.op, in.value, in.expect, method = "set", `"`+k.unique()+`"`, &e.Version, "set-metadata"
 		params["data"], params["if_change_version"] = json.RawMessage(in.value), e.Version
 	case 6:
@@ -298,11 +329,19 @@ func (k *linClient) call(w *wire.Conn, peer string) bool {
 		k.Errorf("%s: %v: %s", method, err, r)
 		return false
 	}
-	if out.version = e.Version; string(e.Data) != "null" {
+	shown := shownBy(e)
+	shown.reason = out.reason
+	k.add(k.id, began, in, shown)
+	return true
+}
+
+// shownBy is what an answer tells of an entry; a null is what an absent one is told as.
+func shownBy(e entry) linOut {
+	out := linOut{version: e.Version}
+	if string(e.Data) != "null" {
 		out.value = string(e.Data)
 	}
-	k.add(k.id, began, in, out)
-	return true
+	return out
 }
 
 // looks asks as a server whether somebody is a member.
@@ -389,7 +428,9 @@ func TestLinNotices(t *testing.T) {
 	get := func(v string, version uint64) (linCall, linOut) {
 		return linCall{part: "k", op: "get"}, linOut{version: version, value: v}
 	}
-	join := func(conn string, again bool) (linCall, linOut) { return linCall{part: "p", op: "join", conn: conn}, linOut{yes: again} }
+	join := func(conn string, again bool) (linCall, linOut) {
+		return linCall{part: "p", op: "join", conn: conn}, linOut{yes: again}
+	}
 	for name, steps := range map[string]func(add func(linCall, linOut)){
 		"lost":   func(add func(linCall, linOut)) { add(set("x", 1)); add(set("y", 2)); add(get("x", 1)) },
 		"gone":   func(add func(linCall, linOut)) { add(set("x", 1)); add(get("", 0)) },

@@ -1,19 +1,21 @@
 package faults
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
-	"github.com/redis/go-redis/v9"
 )
 
 // keys returns the names of keys that end like that, of all partitions.
@@ -302,39 +304,30 @@ func TestGraceEdges(t *testing.T) {
 // monitor says whether Redis has been sent something with a word in it, from now on.
 func (c *cluster) monitor(word string) func() bool {
 	c.Helper()
-	ch := make(chan string, 1000)
-	conn := redis.NewClient(&redis.Options{Addr: c.o.redis.Addr})
-	m := conn.Monitor(c.Context(), ch)
-	m.Start()
-	var mu sync.Mutex
-	seen := false
+	nc, err := new(net.Dialer).DialContext(c.Context(), "tcp", c.o.redis.Addr)
+	if err != nil {
+		c.Fatal(err)
+	}
+	lines := bufio.NewScanner(nc)
+	lines.Buffer(nil, 1<<20)
+	if _, err := nc.Write([]byte("MONITOR\r\n")); err != nil || !lines.Scan() || lines.Text() != "+OK" {
+		c.Fatal(err, lines.Text())
+	}
+	var seen atomic.Bool
 	ended := make(chan struct{})
-	stop := make(chan struct{})
-	go func() { // ends with the test
+	go func() { // ends with its socket
 		defer close(ended)
-		for {
-			select {
-			case line := <-ch:
-				if strings.Contains(line, word) {
-					mu.Lock()
-					seen = true
-					mu.Unlock()
-				}
-			case <-stop:
-				return
+		for lines.Scan() {
+			if strings.Contains(lines.Text(), word) {
+				seen.Store(true)
 			}
 		}
 	}()
 	c.Cleanup(func() {
-		_ = conn.Close()
-		close(stop)
+		_ = nc.Close()
 		<-ended
 	})
-	return func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return seen
-	}
+	return seen.Load
 }
 
 // TestZombieJoin (55) lets a join arrive at the store after its node's incarnation was ended there.
@@ -345,7 +338,7 @@ func TestZombieJoin(t *testing.T) {
 	rounds := size(1, 4)
 	for round := range rounds {
 		late := c.node(0)
-		id := fmt.Sprintf("zombie%d", round)
+		id := fmt.Sprintf("undead%d", round)
 		gs := c.ghosts(late, fmt.Sprintf("ghost%d-", round), rooms, 1) // by which the node has an incarnation
 		arrived := c.monitor(id)
 		late.link.Cut()
