@@ -256,6 +256,8 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		{"tick", "1", m.tick},
 		{"settle late", "1", m.settleLate},
 		{"members", "1", m.members},
+		{"node dies", "1", m.nodeDies},
+		{"after an end", "1", m.afterEnd},
 		{"time", "1234", m.time},
 		{"sweep", "12", m.sweep},
 		{"late", "12", m.late},

@@ -85,6 +85,9 @@ func (m *machine) handOver() {
 	for i := range places {
 		r := m.room()
 		w := m.writer(r, "")
+		if len(r.writers) > 0 && m.chance("late", 40) {
+			w = one(m, "old", r.writers)
+		}
 		places[i], of[i] = store.Place{Room: r.name, Peer: w.Peer, Conn: w.Conn}, r
 	}
 	m.ok(m.s.HandOver(m.t.Context(), 0, places))
@@ -94,8 +97,10 @@ func (m *machine) handOver() {
 }
 
 // members compares whom the store takes for an incarnation's.
-func (m *machine) members() {
-	inc := m.incarnation()
+func (m *machine) members() { m.membersOf(m.incarnation()) }
+
+func (m *machine) membersOf(inc string) {
+	m.t.Helper()
 	got, next, err := m.s.Members(m.t.Context(), 0, inc, "")
 	m.ok(err)
 	m.same("cursor", next, "")
@@ -116,6 +121,50 @@ func (m *machine) settleLate() {
 	if len(m.listed) > 0 {
 		m.settle(one(m, "item", m.listed))
 	}
+}
+
+// nodeDies lets those leave whom a dead node has left behind, maybe after an outage that came just then.
+func (m *machine) nodeDies() {
+	m.dead[m.incarnation()] = true
+	m.tend(m.part.lease + 1000)
+	items := m.tickAs("", 100)
+	if m.chance("outage", 50) {
+		m.advance(m.part.lease)
+	}
+	for _, item := range items {
+		m.settle(item)
+	}
+}
+
+// afterEnd meets what a session that ended for all has left behind, in the next one.
+func (m *machine) afterEnd() {
+	m.only = m.room()
+	defer func() { m.only = nil }()
+	r := m.only
+	names := slices.DeleteFunc(r.names(), func(id string) bool { return r.peers[id].incarnation == "" })
+	if len(names) == 0 {
+		return
+	}
+	id := one(m, "whom", names)
+	inc := r.peers[id].incarnation
+	if m.chance("away", 50) {
+		m.ok(m.s.HandOver(m.t.Context(), 0, []store.Place{{Room: r.name, Peer: id, Conn: r.peers[id].conn}}))
+		r.handOver(id, r.peers[id].conn)
+	}
+	_, err := m.s.End(m.t.Context(), r.name, store.Writer{Key: "key"}, "over")
+	m.ok(err)
+	r.finish("ended", "", hearth.QuoteString("over"))
+	for range 4 {
+		m.check()
+		m.join()
+	}
+	m.check()
+	if m.chance("compared", 50) {
+		m.membersOf(inc)
+		return
+	}
+	m.tend(m.part.grace + 1000)
+	m.settle(store.DueItem{Kind: store.DuePeer, Room: r.name, Peer: id})
 }
 
 // settle settles an item, and does the same to the models.
