@@ -165,7 +165,8 @@ func TestClusterHasOneConnectionAServer(t *testing.T) {
 	}
 	for _, s := range f.servers.Masters(t) {
 		if n := f.connections(s); n != 1 {
-			t.Errorf("%s has %d subscription connections", s.Addr, n)
+			t.Errorf("%s has %d subscription connections: %+v\n%s", s.Addr, n, f.Links(),
+				s.Client(t).Do(t.Context(), "client", "list").Val())
 		}
 	}
 	sum := 0

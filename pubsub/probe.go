@@ -115,7 +115,11 @@ func (l *link) prove() {
 			continue
 		}
 		next = now + time.Duration(float64(every)*(0.9+0.2*rand.Float64())) //nolint:gosec // so that nodes don't do it together
-		if sent, ok := l.sendProbe(); ok && answered == 0 {
+		sent, ok := l.sendProbe()
+		switch {
+		case !ok: // soon once more: a connection that is new is not healthy before it has heard one
+			next = min(next, l.hub.now()+time.Second)
+		case answered == 0:
 			answered = sent
 		}
 		if n++; n%countEvery == 0 {
