@@ -14,15 +14,17 @@ HMS := sdk/hms-compat
 BENCH     ?= .
 BENCHTIME ?= 1s
 
-# What `make check` runs, and the seed that it repeats (0: new ones).
-CHECK ?= .
-SEED  ?= 0
+# What `make check` and `make faults` run, and the seed that they repeat (0: new ones); how long the endurance test lasts.
+CHECK  ?= .
+FAULTS ?= .
+SEED   ?= 0
+SOAK   ?= 3m
 
 # Not a prerequisite of anything: asked only where it is used.
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help test check sdk-test build run lint openapi-lint fmt bench compose-test clean cc npm
+.PHONY: help test check faults sdk-test build run lint openapi-lint fmt bench compose-test clean cc npm
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +38,12 @@ test: cc ## run all tests, with -race and on a real Redis (installs it on Debian
 check: ## check the whole by machines, for many minutes; CHECK=regexp of tests, SEED=n to repeat a run
 	@sh scripts/ensure-redis.sh
 	HEARTH_TEST_REDIS=required go test -count=1 -timeout 60m -v -run '$(CHECK)' ./internal/check -args -long -seed=$(SEED)
+
+# One package's tests run beside each other where they mostly wait; -parallel bounds how many clusters there are at a time.
+faults: cc ## kill nodes, paths and Redis for long, and write docs/guarantees.md's figures; FAULTS=regexp SEED=n SOAK=1h
+	@sh scripts/ensure-redis.sh
+	HEARTH_TEST_REDIS=required go test -count=1 -timeout 4h -parallel 2 -v -run '$(FAULTS)' ./internal/faults \
+		-args -long -seed=$(SEED) -soak=$(SOAK) -table=$(CURDIR)/docs/guarantees.md
 
 sdk-test: build $(HMS)/node_modules/.package-lock.json ## drive the web SDK of 100ms against two nodes (needs npm)
 	@sh scripts/ensure-redis.sh

@@ -284,9 +284,13 @@ func (e *Event) cutEntries(n int) error {
 	return nil
 }
 
-// IsOf reports whether the event, a join or an update, is about a peer of that user, given as a JSON string.
+// IsOf reports whether the event, a join, update or leave, is about a peer of that user, given as a JSON string.
 func (e *Event) IsOf(user string) bool {
-	return strings.HasSuffix(e.Body, peerUser+user+peerEnd) // as Peer.AppendBody writes it; nothing in data can look like it
+	body := e.Body
+	if e.Kind == KindLeave {
+		body = strings.TrimSuffix(body, `,"reason":"`+string(e.Leave)+`"`)
+	}
+	return strings.HasSuffix(body, peerUser+user+peerEnd) // as Peer.AppendBody writes it; nothing in data can look like it
 }
 
 // AppendParams appends the params of the notification that tells of the event: seq and n first. only, if not nil, picks

@@ -284,3 +284,17 @@ func TestKindsHaveTheirNotification(t *testing.T) {
 		}
 	}
 }
+
+func TestIsOf(t *testing.T) {
+	p := hearth.Peer{ID: "ann", User: `u "1"`, Data: `"user_id":"mallory","type":"regular"}`}
+	body := string(p.AppendBody(nil))
+	for _, e := range []hearth.Event{
+		{Kind: hearth.KindJoin, Body: body},
+		{Kind: hearth.KindUpdate, Body: body},
+		{Kind: hearth.KindLeave, Leave: hearth.TimedOut, Body: body + `,"reason":"timed_out"`},
+	} {
+		if !e.IsOf(hearth.QuoteString(p.User)) || e.IsOf(`"mallory"`) || e.IsOf(`"1\""`) {
+			t.Errorf("%s: of the wrong user", e.Kind)
+		}
+	}
+}

@@ -196,7 +196,7 @@ func TestSlowReader(t *testing.T) {
 	c := newCluster(t, setup{nodes: 1})
 	ann := c.join(0, "r", "ann", "guest", nil)
 	bob := c.join(0, "r", "bob", "guest", nil)
-	slow := c.rawReader("r", "slow")
+	slow := c.rawReader("r", "slow", 4<<10)
 	ann.hears("on-peer-join", "peer_id", "bob")
 	ann.hears("on-peer-join", "peer_id", "slow")
 	text := strings.Repeat("x", 60<<10)
@@ -218,8 +218,8 @@ func TestSlowReader(t *testing.T) {
 	_ = slow.Close()
 }
 
-// rawReader joins with a socket that reads nothing any more.
-func (c *cluster) rawReader(room, peer string) net.Conn {
+// rawReader joins with a socket that reads nothing any more; the kernel takes that much for it, 0 for as much as it likes.
+func (c *cluster) rawReader(room, peer string, buffer int) net.Conn {
 	c.Helper()
 	d := ws.Dialer{}
 	nc, _, _, err := d.Dial(c.Context(), "ws://"+c.nodes[0].addr+"/v1/ws?peer="+peer+"&token="+c.token(room, peer, "guest"))
@@ -227,12 +227,12 @@ func (c *cluster) rawReader(room, peer string) net.Conn {
 		c.Fatal(err)
 	}
 	c.Cleanup(func() { _ = nc.Close() })
-	if tcp, ok := nc.(*net.TCPConn); ok {
-		if err := tcp.SetReadBuffer(4 << 10); err != nil {
+	if tcp, ok := nc.(*net.TCPConn); ok && buffer > 0 {
+		if err := tcp.SetReadBuffer(buffer); err != nil {
 			c.Fatal(err)
 		}
 	}
-	if _, err := nc.Write(part(ws.OpText, true, `{"method":"join"}`)); err != nil {
+	if _, err := nc.Write(part(ws.OpText, true, `{"id":1,"method":"join"}`)); err != nil {
 		c.Fatal(err)
 	}
 	return nc

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hearthstore/hearth"
 )
@@ -27,6 +28,7 @@ var normal = []struct {
 	{regexp.MustCompile(`"[0-9a-f]{32}"`), `"<id>"`},
 	{regexp.MustCompile(`:1\d{12}\b`), `:<time>`},
 	{regexp.MustCompile(`"exp":1\d{9}\b`), `"exp":<time>`},
+	{regexp.MustCompile(`"reconnect_after_ms":\d+`), `"reconnect_after_ms":<ms>`},
 }
 
 func golden(t *testing.T, name string, lines []string) {
@@ -204,6 +206,37 @@ func TestGoldenListenPeers(t *testing.T) {
 	s.call(bob, "leave", nil)
 	ann.newest("on-peer-leave")
 	golden(t, "listen-peers", slices.Concat(s.results, heard(ann, bob)))
+}
+
+// What who comes back is told, and who is sent away.
+func TestGoldenResume(t *testing.T) {
+	c := newCluster(t, setup{limits: patient})
+	var s script
+	ann := c.join(0, "r", "ann", "host", nil)
+	bob := c.join(1, "r", "bob", "guest", nil)
+	from := bob.cursor()
+	bob.drop()
+	c.gone(1, 0)
+	ann.ok("set-metadata", object{"key": "k", "data": 1})
+	ann.ok("broadcast", object{"info": object{"message": "m"}, "message_id": "m1"})
+	resume := func(cursor string) object {
+		return object{"listen": []string{"k"}, "resume": object{"session_id": bob.sess, "cursor": cursor}}
+	}
+	k := c.connect(1, "r", "bob", "guest")
+	k.name = "bob"
+	s.call(k, "join", resume("nowhere"))
+	s.call(k, "join", resume(from))
+	k.newest("on-broadcast")
+	told := heard(k)
+	epoch, _, _ := strings.Cut(from, ".")
+	k = c.connect(1, "r", "bob", "guest")
+	s.call(k, "join", resume(epoch+".2.AAAAAAAAAAA"))
+	k.newest("on-metadata-change")
+	if err := c.nodes[1].Drain(t.Context(), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	k.closed(1001)
+	golden(t, "resume", slices.Concat(s.results, told, heard(k)))
 }
 
 // What a 100ms client is told unasked.

@@ -29,6 +29,11 @@ func newPulse(t *testing.T, n int) (*pulse, []*conn) {
 			p.remove(c)
 		}
 		wg.Wait() // its goroutine ends with the last of them
+		for i, slot := range p.slots {
+			if len(slot) > 0 {
+				t.Errorf("slot %d keeps %d that are gone", i, len(slot))
+			}
+		}
 	})
 	return p, out
 }

@@ -230,6 +230,7 @@ func TestWhoMayCall(t *testing.T) {
 func TestHealth(t *testing.T) {
 	c := newClusterOn(t, redistest.Real(t), setup{nodes: 1})
 	c.do("GET", "/healthz", "", "").is(200).has("status", "ok", "version", "test", "node", "node0")
+	eventually(c, "the subscription is proven", func() bool { return c.do("GET", "/readyz", "", "").status == 200 })
 	c.do("GET", "/readyz", "", "").is(200).has("status", "ready")
 	c.join(0, "room-name", "ann", "guest", nil)
 	c.do("GET", tree+"/room-name", c.server(), "").is(200)

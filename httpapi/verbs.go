@@ -80,10 +80,8 @@ func join(k *call) ([]byte, error) {
 		Groups []string `json:"groups"`
 		Hidden bool     `json:"hidden"`
 		Listen []string `json:"listen"`
-		Resume *struct {
-			SessionID string `json:"session_id"`
-			Cursor    string `json:"cursor"`
-		} `json:"resume"`
+		Peers  bool     `json:"listen_peers"`
+		Resume *resume  `json:"resume"`
 	}
 	if err := k.bind(&q); err != nil {
 		return nil, err
@@ -92,9 +90,14 @@ func join(k *call) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	from, err := q.Resume.check()
+	if err != nil {
+		return nil, err
+	}
 	p := c.principal.Load()
 	params := node.JoinParams{
-		Room: p.Room, Peer: c.wanted, Name: q.Name, Data: q.Data, Groups: q.Groups, Hidden: q.Hidden, Listen: listen,
+		Room: p.Room, Peer: c.wanted, Name: q.Name, Data: q.Data, Groups: q.Groups, Hidden: q.Hidden,
+		Listen: listen, Peers: q.Peers, Resume: from,
 	}
 	if c.implicit != nil {
 		params.Meet, params.Implicit = c.implicit.meet, true
@@ -124,11 +127,33 @@ func join(k *call) ([]byte, error) {
 	b = append(append(b, `","room_id":"`...), j.Room...)
 	b = append(append(b, `","session_id":"`...), j.ID...)
 	b = strconv.AppendInt(append(b, `","started_at":`...), j.StartedAt, 10)
-	b = append(append(b, `,"cursor":"`...), j.Cursor().String()...)
+	b = append(append(b, `,"cursor":"`...), m.From().String()...)
 	b = strconv.AppendUint(append(b, `","seq":`...), j.Seq, 10)
 	b = append(append(b, `,"conn_id":"`...), m.Conn().String()...)
-	b = strconv.AppendBool(append(b, `","resumed":`...), j.TakenOver)
-	return append(b, `,"recovered":false}`...), nil
+	b = strconv.AppendBool(append(b, `","resumed":`...), m.Resumed)
+	b = strconv.AppendBool(append(b, `,"recovered":`...), m.Recovered)
+	return append(b, '}'), nil
+}
+
+// resume is what a client that comes back says.
+type resume struct {
+	SessionID string `json:"session_id"`
+	Cursor    string `json:"cursor"`
+}
+
+// check returns what it means; nil of nil.
+func (r *resume) check() (*node.Resume, error) {
+	if r == nil {
+		return nil, nil
+	}
+	if err := hearth.CheckName("resume.session_id", r.SessionID); err != nil {
+		return nil, err
+	}
+	at, err := hearth.ParseCursor(r.Cursor)
+	if err != nil {
+		return nil, hearth.BadParams("resume.%s", hearth.AsError(err).Detail)
+	}
+	return &node.Resume{Session: r.SessionID, At: at}, nil
 }
 
 func leave(k *call) ([]byte, error) {

@@ -34,7 +34,7 @@ func (n *Node) Return(ctx context.Context, p *auth.Principal, q JoinParams, sink
 		Room: q.Room, Peer: hearth.Peer{ID: q.Peer, User: p.User, Role: p.Role}, KeepName: true, KeepData: true,
 		Conn: hearth.NewConnSecret(), Implicit: true, Return: true,
 	}
-	m, err := n.enter(ctx, p, &q, &r, sink)
+	m, err := n.admit(ctx, p, &q, &r, sink)
 	switch {
 	case errors.Is(err, store.ErrAbsent):
 		return nil, ErrAbsent

@@ -181,6 +181,9 @@ func TestWhoIsToldItsCursor(t *testing.T) {
 	r.n.cursors.tell(time.Now().Add(time.Minute))
 	r.wasTold("bob") // its time has not come
 	two := r.set("2")
+	if n := len(r.n.cursors.list); n != 2 {
+		t.Errorf("%d are listed of two", n)
+	}
 	tell()
 	r.wasTold("bob", two)
 	r.wasTold("cat", two)

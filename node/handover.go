@@ -47,15 +47,13 @@ func (n *Node) sendHandovers(partition int) {
 		}
 		batch := waiting[:min(len(waiting), handoverBatch)]
 		h.mu.Unlock()
-		ctx, cancel := context.WithTimeout(n.ctx, CallTimeout)
-		err := n.store.HandOver(ctx, partition, batch)
-		cancel()
-		if err == nil {
+		done, err := n.sendHandover(partition, batch)
+		if done > 0 {
 			wait = 50 * time.Millisecond
 			h.mu.Lock()
-			h.waiting[partition] = h.waiting[partition][len(batch):]
+			h.waiting[partition] = h.waiting[partition][done:]
 			h.mu.Unlock()
-			h.owed.Add(-len(batch))
+			h.owed.Add(-done)
 			n.sweeper.note(partition, n.Limits().Grace)
 			continue
 		}
@@ -73,6 +71,30 @@ func (n *Node) sendHandovers(partition int) {
 		}
 		wait = min(2*wait, 2*time.Second)
 	}
+}
+
+// sendHandover hands a batch over and returns how many of it are done with. One that the store can't hand over, because of
+// what it finds there, is given up rather than hold up the others.
+func (n *Node) sendHandover(partition int, batch []store.Place) (done int, err error) {
+	send := func(part []store.Place) error {
+		ctx, cancel := context.WithTimeout(n.ctx, CallTimeout)
+		defer cancel()
+		return n.store.HandOver(ctx, partition, part)
+	}
+	if err = send(batch); err == nil {
+		return len(batch), nil
+	}
+	for ; !away(err) && done < len(batch); done++ {
+		p := batch[done]
+		if err = send(batch[done : done+1]); away(err) {
+			return done, err
+		}
+		if err != nil {
+			n.log.Error("a peer can't be handed over", "room", p.Room, "peer", p.Peer, "error", err)
+			err = nil
+		}
+	}
+	return done, err
 }
 
 // Wait returns when the store knows of every socket that is gone, or ctx ends. Nothing may join meanwhile.

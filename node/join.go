@@ -19,6 +19,8 @@ type JoinParams struct {
 	Groups []string
 	Hidden bool
 	Listen hearth.Patterns
+	Peers  bool    // as by ListenPeers
+	Resume *Resume // nil: of who comes anew
 	// Implicit: a 100ms client, which comes back by Return. Its grace is longer, and what it watches is kept for it.
 	Implicit bool
 	// Meet, if not nil, is told the role of each peer that joins or is updated, and what role the member is asked to take,
@@ -81,7 +83,8 @@ func wantedPeer(p *auth.Principal, wish string) (string, error) {
 
 // Join makes the caller a member of the room's session with sink as its socket. The subscription is confirmed before the
 // script runs, so nothing that follows the snapshot is missed. The transport sends its reply and then calls
-// Member.Begin, from which on the sink is sent the snapshot and the changes after it.
+// Member.Begin, from which on the sink is sent the snapshot, or if the caller resumes and that can be had all that it
+// missed, and then the changes after it. A resume that can't be is a join.
 func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink Sink) (*Member, error) {
 	if p.Management {
 		return nil, hearth.Errorf(hearth.ReasonForbidden, "a server's token is no peer: join with a peer's, or over HTTP")
@@ -91,15 +94,17 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 		return nil, err
 	}
 	r.Peers = hearth.MaxSnapshotPeer
-	return n.enter(ctx, p, &q, &r, sink)
+	return n.admit(ctx, p, &q, &r, sink)
 }
 
-// enter is the rest of Join and Return.
-func (n *Node) enter(ctx context.Context, p *auth.Principal, q *JoinParams, r *store.JoinRequest, sink Sink) (m *Member, err error) {
+// admit is the rest of Join and Return.
+func (n *Node) admit(ctx context.Context, p *auth.Principal, q *JoinParams, r *store.JoinRequest, sink Sink) (m *Member, err error) {
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
 	m = &Member{node: n, principal: p, sink: sink, meet: q.Meet, implicit: q.Implicit}
-	m.view = view{peer: r.Peer.ID, user: hearth.QuoteString(p.User), may: n.mayRead(p, q.Room)}
+	m.view = view{
+		peer: r.Peer.ID, user: hearth.QuoteString(p.User), keys: q.Listen, allPeers: q.Peers, may: n.mayRead(p, q.Room),
+	}
 	m.conn = hearth.ConnID{Secret: r.Conn, Peer: r.Peer.ID}
 	m.room, m.lease = q.Room, n.leaseOf(q.Room)
 	if m.sub, err = n.hub.Subscribe(ctx, q.Room, m); err != nil {
@@ -107,8 +112,7 @@ func (n *Node) enter(ctx context.Context, p *auth.Principal, q *JoinParams, r *s
 			Reason: hearth.ReasonUnavailable, Detail: "the subscription was not confirmed; try again", RetryAfter: time.Second, Cause: err,
 		}
 	}
-	j, err := m.lease.join(ctx, m, r)
-	if err != nil {
+	if err := m.enter(ctx, q, r); err != nil {
 		m.sub.Close()
 		if hearth.ReasonOf(err) == hearth.ReasonOutcomeUnknown {
 			// It may have become a member that nobody serves, or may still become one: the script can be on its way. That
@@ -118,12 +122,15 @@ func (n *Node) enter(ctx context.Context, p *auth.Principal, q *JoinParams, r *s
 		}
 		return nil, err
 	}
-	m.Welcome = j
+	j := &m.Welcome
 	m.lease.settle(m)
-	m.view.keys, m.listens = j.Watch, len(j.Watch) > 0
+	if r.Return {
+		m.view.keys = j.Watch
+	}
+	m.listens = len(m.view.keys) > 0
 	m.view.setRole(j.Own.Role)
 	n.members.Add(1)
-	n.log.Debug("joined", "room", m.room, "session", j.ID, "peer", j.Own.ID, "taken_over", j.TakenOver)
+	n.log.Debug("joined", "room", m.room, "session", j.ID, "peer", j.Own.ID, "resumed", m.Resumed, "recovered", m.Recovered)
 	return m, nil
 }
 

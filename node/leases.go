@@ -66,6 +66,10 @@ func (i *incarnation) left() time.Duration {
 	return time.Duration(i.until.Load()) - time.Since(began)
 }
 
+// fresh reports whether the lease was renewed lately, as it is while somebody is here by it. While nobody is it runs down: one
+// that is only reliable would be over before its next renewal.
+func (i *incarnation) fresh(lease time.Duration) bool { return i.left() > lease-2*tickEvery(lease) }
+
 // reliable reports whether a peer that joins now, or calls, can be sure to be kept.
 func (i *incarnation) reliable() bool { return i.left() > leaseMargin }
 
@@ -92,11 +96,11 @@ func (l *lease) incarnation(ctx context.Context) (*incarnation, error) {
 	l.mu.Lock()
 	now := l.current
 	l.mu.Unlock()
-	if now != nil && now.reliable() {
+	if now != nil && now.fresh(l.node.Limits().NodeLease) {
 		return now, nil
 	}
-	if now != nil && now.left() > 0 { // it may be that the last ticks failed and the store is back
-		if _, err := l.tick(ctx, 0); err != nil {
+	if now != nil && now.left() > 0 {
+		if _, err := l.renew(ctx, now, 0); err != nil {
 			return nil, err
 		}
 		if now.reliable() {
@@ -104,7 +108,7 @@ func (l *lease) incarnation(ctx context.Context) (*incarnation, error) {
 		}
 	}
 	if now != nil {
-		l.end(now, "its lease was not renewed in time")
+		l.end(now, CloseTryLater, "its lease was not renewed in time")
 	}
 	next, sent := &incarnation{id: hearth.NewEpoch()}, time.Now()
 	if err := l.node.store.Begin(ctx, l.partition, next.id); err != nil {
@@ -134,7 +138,7 @@ func (l *lease) join(ctx context.Context, m *Member, r *store.JoinRequest) (stor
 		l.mu.Unlock()
 		j, err := l.node.store.Join(ctx, *r)
 		if errors.Is(err, store.ErrLapsed) {
-			l.end(inc, "the store had ended it")
+			l.end(inc, CloseLost, "the store had ended it")
 			if !again {
 				continue
 			}
@@ -164,8 +168,8 @@ func (l *lease) forget(m *Member) {
 }
 
 // end gives an incarnation up: the sockets that it had are closed, and their clients come back to the next one, here or
-// elsewhere.
-func (l *lease) end(inc *incarnation, why string) {
+// elsewhere; at once if the store can be reached, which has ended it, and else after a pause.
+func (l *lease) end(inc *incarnation, code CloseCode, why string) {
 	if inc.ended.Swap(true) {
 		return
 	}
@@ -184,7 +188,7 @@ func (l *lease) end(inc *incarnation, why string) {
 		l.node.log.Warn("cut off from a partition", "partition", l.partition, "incarnation", inc.id, "sockets", len(cut), "because", why)
 	}
 	for _, m := range cut {
-		m.sink.Close(CloseTryLater, cutOff)
+		m.sink.Close(code, cutOff)
 	}
 }
 
@@ -199,13 +203,22 @@ func (l *lease) used() bool {
 // this node's to settle.
 func (l *lease) tick(ctx context.Context, limit int) (store.Ticked, error) {
 	l.mu.Lock()
-	inc, id := l.current, ""
-	if inc != nil && len(l.members) > 0 {
-		id = inc.id
+	inc := l.current
+	if len(l.members) == 0 {
+		inc = nil
 	}
 	l.mu.Unlock()
-	if id == "" && limit == 0 {
+	if inc == nil && limit == 0 {
 		return store.Ticked{Next: -1}, nil
+	}
+	return l.renew(ctx, inc, limit)
+}
+
+// renew is tick for an incarnation, or nil.
+func (l *lease) renew(ctx context.Context, inc *incarnation, limit int) (store.Ticked, error) {
+	id := ""
+	if inc != nil {
+		id = inc.id
 	}
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
@@ -215,7 +228,7 @@ func (l *lease) tick(ctx context.Context, limit int) (store.Ticked, error) {
 	case err != nil:
 		l.doubtful()
 	case t.Lapsed:
-		l.end(inc, "the store had ended it")
+		l.end(inc, CloseLost, "the store had ended it")
 	case id != "":
 		inc.renewed(sent, l.node.Limits().NodeLease)
 		l.compareNow(ctx, inc)
@@ -229,6 +242,6 @@ func (l *lease) expire() {
 	inc, here := l.current, len(l.members)
 	l.mu.Unlock()
 	if inc != nil && here > 0 && inc.left() <= 0 {
-		l.end(inc, "it could not be renewed")
+		l.end(inc, CloseTryLater, "it could not be renewed")
 	}
 }

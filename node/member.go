@@ -47,6 +47,7 @@ type Sink interface {
 type Member struct {
 	// Welcome is what the join gave.
 	Welcome store.Joined
+	comeback
 
 	node      *Node
 	principal *auth.Principal
@@ -84,9 +85,19 @@ func (m *Member) Peer() string { return m.conn.Peer }
 // Conn returns the member's conn_id.
 func (m *Member) Conn() hearth.ConnID { return m.conn }
 
-// Begin sends the snapshot and lets the changes after it follow. The transport has sent the reply to the join before.
+// From returns where what the member is given after the reply to its join begins: at its snapshot, or where it was.
+func (m *Member) From() hearth.Cursor { return m.from }
+
+// Begin sends the snapshot, or what was missed, and lets the changes after it follow. The transport has sent the reply to the join before.
 func (m *Member) Begin() {
 	j := &m.Welcome
+	if j.PeerCount > m.node.Limits().LargeRoom { // its own join is not told to it, but changed the count
+		defer m.node.crowds.changed(m, j.Seq, j.PeerCount)
+	}
+	if m.Recovered {
+		m.sub.Activate(m.replay())
+		return
+	}
 	if m.view.blind { // a takeover, by a token whose role may: the store's may not
 		j.Peers, j.Entries, m.listens = []hearth.Peer{j.Own}, nil, false
 	}
@@ -98,9 +109,6 @@ func (m *Member) Begin() {
 	}
 	if m.listens {
 		m.SendEntries(j.Seq, j.Entries)
-	}
-	if j.PeerCount > m.node.Limits().LargeRoom { // its own join is not told to it, but changed the count
-		m.node.crowds.changed(m, j.Seq, j.PeerCount)
 	}
 	at := j.Cursor()
 	j.Peers, j.Entries, j.Left, j.Watch = nil, nil, nil, nil // sent; a member lives for long
@@ -124,7 +132,7 @@ func (m *Member) fence() store.Writer {
 func (m *Member) Cursor() hearth.Cursor {
 	at := m.sub.At()
 	if at.Seq == 0 { // between join and Begin
-		at = m.Welcome.Cursor()
+		at = m.from
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -283,10 +291,18 @@ func (m *Member) Deliver(msg *pubsub.Message) {
 	c := changeOf(msg)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if c == nil || m.over {
-		return
+	if c != nil && !m.over {
+		m.take(c, m.sink.Send)
 	}
-	m.view.note(c)
+}
+
+// take follows a change and sends it if it is for the member. m.mu is held.
+func (m *Member) take(c *change, send func(frame []byte)) {
+	if c.Kind == hearth.KindLeave {
+		defer m.view.note(c)
+	} else {
+		m.view.note(c)
+	}
 	if c.Peer == m.conn.Peer && m.aboutMe(c) {
 		return
 	}
@@ -305,9 +321,9 @@ func (m *Member) Deliver(msg *pubsub.Message) {
 		if m.meet != nil {
 			m.introduce(c)
 		}
-		m.sink.Send(c.frame())
+		send(c.frame())
 	case some:
-		m.sink.Send(m.node.encode(c.method, func(dst []byte) []byte { return c.AppendParams(dst, m.view.keys.Match) }))
+		send(m.node.encode(c.method, func(dst []byte) []byte { return c.AppendParams(dst, m.view.keys.Match) }))
 	}
 	m.idle.knows(c.Seq)
 }
@@ -339,9 +355,12 @@ func (m *Member) aboutMe(c *change) bool {
 		if c.Conn != m.conn.Secret {
 			return false
 		}
-		if c.Leave == hearth.Removed {
+		switch c.Leave {
+		case hearth.Removed:
 			m.finish(c, CloseRemoved, "removed")
-		} else {
+		case hearth.TimedOut: // the others gave this node up, and it has not noticed yet
+			m.finish(c, CloseLost, cutOff)
+		default:
 			m.finish(c, CloseNormal, string(c.Leave))
 		}
 		return true

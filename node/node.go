@@ -53,6 +53,7 @@ type Node struct {
 	sweeper  sweeper
 	crowds   crowds
 	cursors  cursors
+	reads    reads
 
 	ctx    context.Context //nolint:containedctx // the node's own life, ended by Close
 	cancel context.CancelFunc
@@ -83,6 +84,7 @@ func New(o Options) *Node {
 		Client: o.Client, Channel: o.Store.Channel, Probes: n.probes(), Read: n.readLog, Decode: n.decode, Log: o.Log,
 		Heads: o.Store.Heads, Rewound: n.rewound,
 	})
+	n.reads.init(ctx, n.hub.Missed)
 	n.sweeper.init(n)
 	n.wg.Go(n.sweeper.run)
 	n.wg.Go(n.sweeper.announce)
@@ -112,7 +114,9 @@ func (n *Node) Ready(ctx context.Context) error {
 		return err
 	}
 	if !n.hub.Healthy() {
-		return hearth.Errorf(hearth.ReasonUnavailable, "no subscription has heard anything for %s", n.hub.Silent().Round(time.Second))
+		return &hearth.Error{
+			Reason: hearth.ReasonUnavailable, Detail: "the subscription is not proven to hear what is published", RetryAfter: time.Second,
+		}
 	}
 	return nil
 }

@@ -71,7 +71,7 @@ func (r *reader) reaches(from hearth.Cursor) bool {
 // missed returns all that came after from, and makes r what the reader was there; pubsub.ErrGone if it can't be had or is
 // not for the reader.
 func (n *Node) missed(ctx context.Context, c *Caller, r *reader, from hearth.Cursor) ([]*change, error) {
-	msgs, err := n.hub.Missed(ctx, c.Room, from)
+	msgs, err := n.reads.missed(ctx, c.Room, from)
 	if err != nil {
 		return nil, err
 	}
@@ -105,8 +105,15 @@ func (n *Node) roleAt(ctx context.Context, room string, r *reader, from hearth.C
 		r.setRole(c.Role)
 		return true, nil
 	case hearth.KindJoin:
+		peer := r.peer
 		r.adopt(nil)
-		return true, nil
+		left := slices.IndexFunc(after[:placed], func(c *change) bool {
+			return c.Kind == hearth.KindLeave && c.Peer == peer && c.IsOf(r.user)
+		})
+		if left < 0 {
+			return true, nil
+		}
+		placed, r.peer, r.joined = left, peer, 0 // it was a member before, too
 	}
 	toRoles := slices.IndexFunc(after[:placed], func(c *change) bool { return len(c.Audience.Roles) > 0 })
 	if toRoles < 0 && n.roles.AllMay(auth.Read) {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -17,6 +18,10 @@ const (
 	// sweepGap is how close two sweeps of a partition follow each other: what is due in between is settled together,
 	// well within the second that a deadline may be late.
 	sweepGap = 500 * time.Millisecond
+	// warnEvery is how often a failure is a line in the log.
+	warnEvery = 10 * time.Second
+	// expireEvery is how late a lease may be found over by the node's own clock.
+	expireEvery = 250 * time.Millisecond
 )
 
 // tickEvery is how often a node looks after each of its partitions: often enough that a lease outlives several ticks that
@@ -36,6 +41,7 @@ type sweeper struct {
 	mu       sync.Mutex
 	alive    []string          // nodes, as they were told last
 	next     map[int]time.Time // partition → the next deadline known here
+	warned   time.Time         // when a failure was logged last
 	ticking  map[int]bool      // partitions whose tick is under way: one that does not answer holds up no other
 	settling map[int]bool      // partitions whose due items are being settled
 }
@@ -87,7 +93,7 @@ func (s *sweeper) run() {
 		for _, p := range s.due(time.Now()) {
 			s.look(p, true)
 		}
-		timer := time.NewTimer(time.Until(s.earliest(at)))
+		timer := time.NewTimer(min(time.Until(s.earliest(at)), expireEvery))
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -223,9 +229,17 @@ func away(err error) bool {
 }
 
 func (s *sweeper) warn(what string, err error, more ...any) {
-	if s.node.ctx.Err() == nil {
-		s.node.log.Warn("the sweep failed", append([]any{"at", what, "error", err}, more...)...)
+	if s.node.ctx.Err() != nil {
+		return
 	}
+	// While the store is away each partition fails at each tick: one line says so for all of them.
+	s.mu.Lock()
+	level := slog.LevelDebug
+	if time.Since(s.warned) > warnEvery {
+		s.warned, level = time.Now(), slog.LevelWarn
+	}
+	s.mu.Unlock()
+	s.node.log.Log(s.node.ctx, level, "the sweep failed", append([]any{"at", what, "error", err}, more...)...)
 }
 
 // due returns the partitions whose next known deadline has come, and forgets those deadlines.

@@ -26,17 +26,24 @@ func onDesk(t *testing.T, f func(d *desk)) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &fakeLog{}
 		l.begin("A")
-		ctx, cancel := context.WithCancel(t.Context())
-		h := newHub(ctx, cancel, Options{
-			Read: l.read, Decode: decode, Log: slog.New(slog.DiscardHandler),
-			Channel: func(room string) string { return room },
-		})
-		defer h.wg.Wait()
-		defer cancel()
-		r := &room{hub: h, name: "r", channel: "r", slot: h.slotOf("r"), state: subscribed, confirmed: make(chan struct{})}
-		close(r.confirmed)
-		f(&desk{T: t, log: l, room: r})
+		newDesk(t, l, f)
 	})
+}
+
+// onDesk2 is another hub's, at the same log.
+func onDesk2(d *desk, f func(d *desk)) { newDesk(d.T, d.log, f) }
+
+func newDesk(t *testing.T, l *fakeLog, f func(d *desk)) {
+	ctx, cancel := context.WithCancel(t.Context())
+	h := newHub(ctx, cancel, Options{
+		Read: l.read, Decode: decode, Log: slog.New(slog.DiscardHandler),
+		Channel: func(room string) string { return room },
+	})
+	defer h.wg.Wait()
+	defer cancel()
+	r := &room{hub: h, name: "r", channel: "r", slot: h.slotOf("r"), state: subscribed, confirmed: make(chan struct{})}
+	close(r.confirmed)
+	f(&desk{T: t, log: l, room: r})
 }
 
 // sub adds a subscriber that is not active yet.

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	breakPause    = 20 * time.Millisecond // from a broken connection to the next one
-	connectPause  = 50 * time.Millisecond // from a failed attempt to the next one; it is doubled ...
-	connectAtMost = time.Second           // ... up to that
+	breakPause    = 20 * time.Millisecond  // from a broken connection to the next one
+	connectPause  = 50 * time.Millisecond  // from a failed attempt to the next one; it is doubled ...
+	connectAtMost = 500 * time.Millisecond // ... up to that
 	connectWithin = 5 * time.Second
 )
 

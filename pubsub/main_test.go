@@ -19,6 +19,9 @@ func TestMain(m *testing.M) { redistest.Main(m) }
 // endText is the text of the change that ends a session of a fakeLog.
 const endText = "end"
 
+// rewoundText is that of the first change of a log that began because the store was rewound.
+const rewoundText = "rewound"
+
 func decode(m *Message) error {
 	if m.Text == "bad" {
 		return errors.New("no change reads so")
@@ -100,6 +103,29 @@ func (l *fakeLog) rewind(n int) {
 		panic(err)
 	}
 	l.pos = c
+}
+
+// rewound begins a new log if the change at is not in this one (any more), as the store does, and returns what is published
+// then, "" for nothing.
+func (l *fakeLog) rewound(at hearth.Cursor) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.live || l.pos.Epoch != at.Epoch {
+		return ""
+	}
+	if at.Seq <= l.pos.Seq {
+		if at.Seq < l.oldest {
+			return ""
+		}
+		if c, _, _, err := hearth.ParseCursorLine(l.texts[at.Seq-l.oldest]); err != nil || c == at {
+			return ""
+		}
+	}
+	l.pos.Seq = max(l.pos.Seq, at.Seq) + 1000
+	l.pos.Epoch += "+"
+	l.pos.Nonce = l.pos.Epoch
+	l.texts, l.oldest = nil, l.pos.Seq+1
+	return l.addLocked(rewoundText)
 }
 
 // trim has the log forget all but the last n changes.

@@ -1,12 +1,14 @@
 package pubsub
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,7 +34,9 @@ func TestRandom(t *testing.T) {
 	var sum tally
 	for seed := first; seed < first+runs; seed++ {
 		onDesk(t, func(d *desk) {
-			w := &world{desk: d, Rand: rand.New(rand.NewPCG(seed, 0)), kind: kind(seed % 3), of: map[string][]string{}}
+			w := &world{
+				desk: d, Rand: rand.New(rand.NewPCG(seed, 0)), kind: kind(seed % 3), of: map[string][]string{}, over: map[string]bool{},
+			}
 			defer func() {
 				if d.Failed() { // nothing runs after a bubble that failed
 					d.Logf("repeat it with %s=%d", envSeed, seed)
@@ -46,12 +50,13 @@ func TestRandom(t *testing.T) {
 			sum.awaited += w.awaited
 			sum.crossed += w.crossed
 			sum.strays += w.strays
+			sum.renewed += len(w.over)
 			sum.reads += len(d.log.asked())
 		})
 	}
 	t.Logf("%d runs from seed %d: %+v", runs, first, sum)
 	if runs > 1 && (sum.heard == 0 || sum.lost == 0 || sum.reads == 0 || sum.resumed == 0 || sum.gone == 0 ||
-		sum.awaited == 0 || sum.crossed == 0) {
+		sum.awaited == 0 || sum.crossed == 0 || sum.renewed == 0) {
 		t.Errorf("nothing was tried: %+v", sum)
 	}
 }
@@ -62,6 +67,7 @@ type tally struct {
 	awaited            int // followers that began without a session and heard one
 	crossed            int // followers that heard more than one session, all of it
 	strays             int // followers that were lost
+	renewed            int // logs that were begun because the store was rewound
 }
 
 // kind is what may happen in a run.
@@ -69,7 +75,7 @@ type kind int
 
 const (
 	mild     kind = iota // one session, whose log forgets nothing: nobody may be lost
-	harsh                // sessions end, logs are cut and rewound
+	harsh                // sessions end, logs are cut and rewound; in half of the runs the store then begins new ones
 	fleeting             // sessions end all the time, but all that is published is heard, once and in order, unless a connection breaks
 )
 
@@ -81,7 +87,9 @@ type world struct {
 	kind    kind
 	broken  bool                // a connection broke
 	flying  []string            // published and not heard yet
+	mu      sync.Mutex          // the hub has the store begin new logs by itself
 	of      map[string][]string // by epoch: all texts since its beginning, whole
+	over    map[string]bool     // epochs of logs after which their sessions went on in another one
 	epochs  []string
 	waiting []*listener
 	active  []*listener
@@ -100,6 +108,9 @@ type listener struct {
 func (w *world) live() {
 	w.log.longest = 1 + w.IntN(12)
 	w.epochs = []string{"A"}
+	if w.IntN(2) == 0 {
+		w.room.hub.o.Rewound = w.renew
+	}
 	for range 150 + w.IntN(300) {
 		w.step()
 	}
@@ -120,7 +131,15 @@ func (w *world) live() {
 }
 
 func (w *world) step() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	switch n := w.IntN(100); {
+	case n == 0 && w.kind == harsh && w.room.hub.o.Rewound != nil: // a failover, with a new connection
+		w.room.confirm()
+		w.rest() // so that the hub is ahead then
+		w.back()
+		w.flying, w.broken = nil, true
+		w.room.confirm()
 	case n < 40:
 		w.change()
 	case n < 75:
@@ -155,8 +174,27 @@ func (w *world) step() {
 	case n < 98 && w.kind == harsh:
 		w.back()
 	default: // the repairs come to rest
-		synctest.Wait()
+		w.rest()
 	}
+}
+
+// rest waits for the repairs. w.mu is held, and let go meanwhile.
+func (w *world) rest() {
+	w.mu.Unlock()
+	synctest.Wait()
+	w.mu.Lock()
+}
+
+// renew has the store begin a new log.
+func (w *world) renew(_ context.Context, _ string, at hearth.Cursor) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if text := w.log.rewound(at); text != "" {
+		w.over[at.Epoch] = true
+		w.epochs = append(w.epochs, w.log.at().Epoch)
+		w.keep(text)
+	}
+	return nil
 }
 
 func (w *world) change() {
@@ -227,7 +265,8 @@ func (w *world) resume(l *listener) bool {
 	if len(all) == 0 {
 		return false
 	}
-	from := hearth.Cursor{Epoch: epoch, Nonce: epoch}
+	base := position(w, all[0]).Seq - 1
+	from := hearth.Cursor{Epoch: epoch, Seq: base, Nonce: epoch}
 	n := w.IntN(len(all) + 1)
 	if n > 0 {
 		from = position(w, all[n-1])
@@ -237,7 +276,7 @@ func (w *world) resume(l *listener) bool {
 	}
 	head, alive, oldest := w.log.at(), w.log.alive(), w.log.oldest
 	missed, err := w.room.hub.Missed(w.Context(), "r", from)
-	can := alive && head.Epoch == epoch && oldest <= uint64(n)+1 && (n == 0 || position(w, all[n-1]) == from)
+	can := alive && head.Epoch == epoch && oldest <= base+uint64(n)+1 && (n == 0 && (base == 0 || from.Nonce == epoch) || n > 0 && position(w, all[n-1]) == from)
 	switch {
 	case err == nil && !can:
 		w.Errorf("resumed from %v; the log is at %v from %d on, alive: %v", from, head, oldest, alive)
@@ -320,6 +359,10 @@ func (w *world) check(l *listener) {
 		}
 		return
 	}
+	if w.over[l.at.Epoch] {
+		w.Errorf("from %v: not lost, although its session goes on in another log", l.at)
+		return
+	}
 	var want []hearth.Cursor
 	for _, text := range all[len(l.has):] {
 		want = append(want, position(w, text))
@@ -332,6 +375,10 @@ func (w *world) check(l *listener) {
 			next = min(next, slices.Index(w.epochs, l.ear.got[0].Epoch))
 		}
 		for _, epoch := range w.epochs[next:] {
+			if w.over[epoch] && epoch != l.known {
+				w.Errorf("from %v: not lost, although it followed a session that went on in another log", l.at)
+				return
+			}
 			for _, text := range w.of[epoch] {
 				if epoch != l.known {
 					want = append(want, position(w, text))

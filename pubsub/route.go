@@ -20,10 +20,10 @@ type cluster interface {
 }
 
 const (
-	routeEvery  = time.Second           // how often a cluster's slots are compared with what the client knows of them
-	routePause  = 20 * time.Millisecond // how long it takes at least from one look at the cluster to the next; it is doubled ...
-	routeAtMost = time.Second           // ... up to that while looks follow each other
-	askWithin   = 2 * time.Second       // how long the cluster may take to say where its slots are
+	routeEvery  = time.Second            // how often a cluster's slots are compared with what the client knows of them
+	routePause  = 20 * time.Millisecond  // how long it takes at least from one look at the cluster to the next; it is doubled ...
+	routeAtMost = 500 * time.Millisecond // ... up to that while looks show nothing new
+	askWithin   = 2 * time.Second        // how long the cluster may take to say where its slots are
 )
 
 // slot is what the channels that share a tag share: they are on one server, and move together. A cluster takes several
@@ -82,7 +82,7 @@ func (h *Hub) stray(s *slot) {
 func (h *Hub) steer() {
 	tick := time.NewTicker(routeEvery)
 	defer tick.Stop()
-	wait, looked := routePause, time.Time{}
+	wait := routePause
 	for {
 		select {
 		case <-h.ctx.Done():
@@ -91,7 +91,8 @@ func (h *Hub) steer() {
 		case <-tick.C:
 		}
 		fresh := h.astray.Swap(false)
-		if err := h.route(fresh); err != nil && h.ctx.Err() == nil {
+		open, err := h.route(fresh)
+		if err != nil && h.ctx.Err() == nil {
 			h.o.Log.Warn("can't tell which server has which rooms", "error", err)
 			fresh = true
 			h.astray.Store(true)
@@ -100,10 +101,9 @@ func (h *Hub) steer() {
 		if !fresh {
 			continue
 		}
-		if time.Since(looked) > routeAtMost+wait {
+		if !open && err == nil {
 			wait = routePause
 		}
-		looked = time.Now()
 		if !h.pause(wait) {
 			return
 		}
@@ -111,16 +111,17 @@ func (h *Hub) steer() {
 	}
 }
 
-// route puts each slot on the link to its server. fresh: the cluster is asked, else the client's memory of it.
-func (h *Hub) route(fresh bool) error {
+// route puts each slot on the link to its server. fresh: the cluster is asked, else the client's memory of it. open: of some
+// slots channels are not subscribed to, although the servers are those that were known.
+func (h *Hub) route(fresh bool) (open bool, err error) {
 	h.mu.RLock()
 	slots := slices.Collect(maps.Values(h.slots))
 	h.mu.RUnlock()
-	servers, failed := h.locate(slots, fresh)
+	servers, err := h.locate(slots, fresh)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ctx.Err() != nil {
-		return nil
+		return false, nil
 	}
 	for i, s := range slots {
 		l := s.link.Load()
@@ -134,11 +135,11 @@ func (h *Hub) route(fresh bool) error {
 		if l != s.link.Load() {
 			h.move(s, l)
 		} else if s.dubious.Swap(false) {
-			h.insist(s, l)
+			open = h.insist(s, l) || open
 		}
 	}
 	h.assignProbes()
-	return failed
+	return open, err
 }
 
 // locate returns each slot's server; nil where that is not to be had.
@@ -183,17 +184,20 @@ func (h *Hub) move(s *slot, to *link) {
 	}
 }
 
-// insist asks once more for what was asked for and not confirmed. h.mu is held.
-func (h *Hub) insist(s *slot, l *link) {
+// insist asks once more for what was asked for and not confirmed, and reports whether there was any. h.mu is held.
+func (h *Hub) insist(s *slot, l *link) (open bool) {
 	for _, r := range slices.Collect(maps.Values(s.rooms)) {
 		has := l.has(r.channel)
 		switch {
 		case has && r.parting():
 			r.wish(false)
+			open = true
 		case !has && h.leave(r) != isGone:
 			r.wish(true)
+			open = true
 		}
 	}
+	return open
 }
 
 // anew says that a link has a new connection, or none: what was being unsubscribed from is so now. It returns the channels

@@ -12,8 +12,12 @@ import (
 	"github.com/hearthstore/hearth"
 )
 
-// retryAfter is what a caller is told to wait when the store could not be asked.
-const retryAfter = time.Second
+// retryAfter is what a caller is told to wait when the store could not be asked; moving, while a slot moves to another
+// master, until which its partitions take no calls.
+const (
+	retryAfter = time.Second
+	moving     = 250 * time.Millisecond
+)
 
 // refusals is what a script's status means to a user.
 var refusals = map[string]hearth.Error{
@@ -57,6 +61,8 @@ func refusal(status string) error {
 func failure(op string, err error) error {
 	e := &hearth.Error{Cause: err}
 	switch {
+	case redis.HasErrorPrefix(err, "TRYAGAIN"):
+		e.Reason, e.Detail, e.RetryAfter = hearth.ReasonUnavailable, "the room's data is moving to another server; try again", moving
 	case notExecuted(err):
 		e.Reason, e.Detail, e.RetryAfter = hearth.ReasonUnavailable, "the store can't be reached; try again", retryAfter
 	case isServerError(err):
@@ -69,6 +75,9 @@ func failure(op string, err error) error {
 
 // notExecuted reports whether err says that the command had no effect: it was never sent, or the server refused it whole.
 func notExecuted(err error) bool {
+	if was, ok := sentOf(err); ok {
+		return !was
+	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrClosed) {
 		return true
@@ -77,6 +86,7 @@ func notExecuted(err error) bool {
 	// them before a script's first write.
 	for _, prefix := range []string{
 		"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "OOM", "BUSY", "MISCONF",
+		"MOVED", "ASK", "max number of clients reached", // sent on as often as is allowed; refused when it connected
 	} {
 		if redis.HasErrorPrefix(err, prefix) {
 			return true

@@ -224,6 +224,60 @@ func TestAServerWithoutMemoryLetsAllGoOnThatNeedsNone(t *testing.T) {
 		settle(store.DueSums))
 }
 
+// Nobody is expelled because memory is full, and whoever is gone can go.
+func TestAServerWithoutMemoryKeepsNodesAndLetsTheirPeersGoAndComeBack(t *testing.T) {
+	h := newHouse(t, redistest.Real(t))
+	p := h.s.Partition(room)
+	eve := h.join("eve")
+	if _, err := h.s.Join(t.Context(), store.JoinRequest{
+		Room: room, Peer: hearth.Peer{ID: "sdk", User: "sdk", Role: "guest"}, Conn: "sdk", Incarnation: "inc", Implicit: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	h.config("maxmemory-policy", "noeviction")
+	h.config("maxmemory", "1mb") // a server without data has more than that
+	tick := func(inc string) call {
+		return call{"tick of " + inc, func(ctx context.Context) error { _, err := h.s.Tick(ctx, p, inc, 100); return err }}
+	}
+	// over makes all deadlines of the partition come.
+	over := func() {
+		t.Helper()
+		for _, kind := range []string{"due", "nodes"} {
+			key := strings.TrimSuffix(h.s.Channel(room), "e:"+room) + kind
+			for _, member := range h.client.ZRange(t.Context(), key, 0, -1).Val() {
+				if err := h.client.ZIncrBy(t.Context(), key, -16_000, member).Err(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	place := func(w store.Writer) store.Place { return store.Place{Room: room, Peer: w.Peer, Conn: w.Conn} }
+	h.succeed(
+		tick("inc"), tick(""),
+		call{"begin", func(ctx context.Context) error { return h.s.Begin(ctx, p, "next") }},
+		call{"hand over", func(ctx context.Context) error {
+			return h.s.HandOver(ctx, p, []store.Place{place(h.ann), place(h.bob)})
+		}},
+		call{"return", func(ctx context.Context) error { _, err := h.tryJoin(ctx, "ann"); return err }},
+		call{"members", func(ctx context.Context) error { _, _, err := h.s.Members(ctx, p, "inc", ""); return err }})
+	h.config("maxmemory", "0") // for what the test does itself
+	over()
+	h.config("maxmemory", "1mb")
+	h.succeed(
+		tick("next"),
+		call{"a grace that is over", func(ctx context.Context) error {
+			return h.s.Settle(ctx, store.DueItem{Kind: store.DuePeer, Room: room, Peer: "bob"})
+		}},
+		call{"a node that is gone", func(ctx context.Context) error {
+			return h.s.Settle(ctx, store.DueItem{Kind: store.DueNode, Incarnation: "inc", Partition: p})
+		}})
+	_, peers, err := h.s.Peers(t.Context(), room, "")
+	if err != nil || len(peers) != 1 || peers[0].ID != "sdk" { // it has a grace
+		t.Errorf("left are %+v, %v", peers, err)
+	}
+	h.succeed(call{"hand over again", func(ctx context.Context) error { return h.s.HandOver(ctx, p, []store.Place{place(eve)}) }})
+}
+
 func TestAReplicaIsUnavailableForWrites(t *testing.T) {
 	h := newHouse(t, redistest.Real(t))
 	before := h.dump()

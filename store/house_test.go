@@ -17,8 +17,10 @@ type house struct {
 	server *redistest.Server
 	client *redis.Client
 	s      *store.Store
-	ann    store.Writer
-	bob    store.Writer
+	// options are those of the store's client, on a cluster.
+	options *redis.ClusterOptions
+	ann     store.Writer
+	bob     store.Writer
 }
 
 const room = "room"

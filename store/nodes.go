@@ -15,7 +15,7 @@ var ErrLapsed = errors.New("store: the incarnation has lapsed")
 
 // Begin begins an incarnation of a node in a partition: joins may name it until Tick says that it has lapsed.
 func (s *Store) Begin(ctx context.Context, partition int, incarnation string) error {
-	_, err := s.call(ctx, verbBegin, []string{s.keys.due(partition)}, incarnation)
+	_, err := s.call(ctx, verbBegin, s.keys.whole(partition, s.keys.due(partition)), incarnation)
 	return err
 }
 
@@ -31,7 +31,7 @@ type Ticked struct {
 // limit 0 others see to that. Incarnations whose lease is over are ended: what is left of them is due then. After the store
 // was away, longer than half a lease, nobody is timed out for a lease and a grace.
 func (s *Store) Tick(ctx context.Context, partition int, incarnation string, limit int) (Ticked, error) {
-	r, err := s.call(ctx, verbTick, []string{s.keys.due(partition)}, incarnation, limit)
+	r, err := s.call(ctx, verbTick, s.keys.whole(partition, s.keys.due(partition)), incarnation, limit)
 	if err != nil {
 		return Ticked{}, readError(err) // whatever it has done, the next one does as well
 	}
@@ -59,7 +59,7 @@ func (s *Store) HandOver(ctx context.Context, partition int, gone []Place) error
 	for _, p := range gone {
 		args = append(args, p.Room, p.Peer, p.Conn)
 	}
-	_, err := s.call(ctx, verbHandOver, []string{s.keys.due(partition)}, args...)
+	_, err := s.call(ctx, verbHandOver, s.keys.whole(partition, s.keys.due(partition)), args...)
 	return err
 }
 
@@ -69,7 +69,7 @@ func (s *Store) Members(ctx context.Context, partition int, incarnation, cursor 
 	if cursor == "" {
 		cursor = "0"
 	}
-	r, err := s.call(ctx, verbMembers, []string{s.keys.due(partition)}, incarnation, cursor, scanCount)
+	r, err := s.call(ctx, verbMembers, s.keys.whole(partition, s.keys.due(partition)), incarnation, cursor, scanCount)
 	if err != nil {
 		return nil, "", readError(err)
 	}
@@ -89,7 +89,7 @@ const reapBatch = 100
 // reap lets everybody leave whom an incarnation that has ended has left behind. Any node may call it, any number of times.
 func (s *Store) reap(ctx context.Context, partition int, incarnation string) error {
 	for {
-		places, err := s.call(ctx, verbOrphans, []string{s.keys.due(partition)}, incarnation, reapBatch)
+		places, err := s.call(ctx, verbOrphans, s.keys.whole(partition, s.keys.due(partition)), incarnation, reapBatch)
 		if err != nil || len(places) == 0 {
 			return err
 		}

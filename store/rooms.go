@@ -102,9 +102,9 @@ func (s *Store) Settle(ctx context.Context, item DueItem) error {
 	switch item.Kind {
 	case DueSums:
 		v, args = verbSumsTrim, []any{sumsBatch}
-		keys = []string{s.keys.due(item.Partition), s.keys.sums(item.Partition), s.keys.ended(item.Partition)}
+		keys = s.keys.whole(item.Partition, s.keys.due(item.Partition), s.keys.sums(item.Partition), s.keys.ended(item.Partition))
 	case DueGone:
-		v, keys, args = verbGoneTrim, []string{s.keys.due(item.Partition)}, nil
+		v, keys, args = verbGoneTrim, s.keys.whole(item.Partition, s.keys.due(item.Partition)), nil
 	case DuePeer:
 		v, args = verbExpirePeer, []any{item.Room, hearth.NewNonce(), item.Peer}
 	case DueTimes:

@@ -93,21 +93,26 @@ var verbs = []verb{
 }
 
 // scripts compiles the limits into each verb's source, after which come the files that its first line includes, in that
-// order, and the verb's own text. Nodes with other limits so have scripts of their own.
-func scripts(l hearth.Limits) (map[verb]*redis.Script, error) {
+// order, and the verb's own text. Nodes with other limits so have scripts of their own. On a cluster channels are sharded:
+// a change is told to the subscribers of its partition's master, and to its replicas, instead of to all servers.
+func scripts(l hearth.Limits, sharded bool) (map[verb]*redis.Script, error) {
+	publish := "PUBLISH"
+	if sharded {
+		publish = "SPUBLISH"
+	}
 	config := fmt.Sprintf("local LOG_EVENTS, LOG_SLACK, LOG_BYTES, LOG_AGE = %d, %d, %d, %d\n"+
 		"local MAX_KEYS, MAX_METADATA, MAX_PEERS, MAX_DATA, MAX_GROUPS, MAX_OPS, OP_AGE = %d, %d, %d, %d, %d, %d, %d\n"+
 		"local MAX_LOCKS, MAX_WAITERS, LARGE_ROOM = %d, %d, %d\n"+
 		"local RETENTION, MAX_SUMS, REWIND_GAP = %d, %d, %d\n"+
 		"local GRACE, IMPLICIT_GRACE, NODE_LEASE = %d, %d, %d\n"+
 		"local GONE_TIME, MAX_GONE, MAX_KEPT = %d, %d, %d\n"+
-		"local PUBLISH = 'PUBLISH'\n",
+		"local PUBLISH = '%s'\n",
 		l.LogEvents, max(1, l.LogEvents/16), l.LogBytes, l.LogAge.Milliseconds(),
 		l.MaxKeys, l.MaxMetadata, l.MaxPeers, hearth.MaxSessionData, hearth.MaxGroups, l.MaxOps, opAge,
 		hearth.MaxLocks, hearth.MaxLockWaiters, l.LargeRoom,
 		l.Retention.Milliseconds(), hearth.MaxSummaries, rewindGap,
 		l.Grace.Milliseconds(), max(l.Grace, hearth.MinImplicitGrace).Milliseconds(), l.NodeLease.Milliseconds(),
-		hearth.GoneTime.Milliseconds(), hearth.MaxGone, hearth.MaxKeptWatch)
+		hearth.GoneTime.Milliseconds(), hearth.MaxGone, hearth.MaxKeptWatch, publish)
 	out := make(map[verb]*redis.Script, len(verbs))
 	for _, v := range verbs {
 		text, err := source(string(v))

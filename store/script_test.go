@@ -56,11 +56,11 @@ func TestEveryScriptIsAVerbOrAPartOfOne(t *testing.T) {
 }
 
 func TestScriptsOfOtherLimitsAreOthers(t *testing.T) {
-	byDefault, err := scripts(hearth.Limits{}.WithDefaults())
+	byDefault, err := scripts(hearth.Limits{}.WithDefaults(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := scripts(hearth.Limits{MaxPeers: 1}.WithDefaults())
+	other, err := scripts(hearth.Limits{MaxPeers: 1}.WithDefaults(), false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func (s *Store) newSessionID(room string) string {
 
 // sumKeys are what scripts about a partition's sessions are given.
 func (s *Store) sumKeys(partition int) []string {
-	return []string{s.keys.rooms(partition), s.keys.sums(partition), s.keys.ended(partition)}
+	return s.keys.whole(partition, s.keys.rooms(partition), s.keys.sums(partition), s.keys.ended(partition))
 }
 
 // Summary returns how a session is, or for the retention time after its end how it ended. Errors: not_found.

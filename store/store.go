@@ -54,7 +54,8 @@ func New(ctx context.Context, client redis.UniversalClient, o Options) (*Store, 
 	if err := o.Limits.Check(); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	scripts, err := scripts(o.Limits)
+	_, sharded := clustered(client)
+	scripts, err := scripts(o.Limits, sharded)
 	if err != nil {
 		return nil, err
 	}
@@ -62,10 +63,8 @@ func New(ctx context.Context, client redis.UniversalClient, o Options) (*Store, 
 	if err := s.agree(ctx); err != nil {
 		return nil, err
 	}
-	for v, script := range scripts {
-		if err := script.Load(ctx, client).Err(); err != nil {
-			return nil, fmt.Errorf("store: load %s.lua: %w", v, err)
-		}
+	if err := s.load(ctx); err != nil {
+		return nil, fmt.Errorf("store: load the scripts: %w", err)
 	}
 	return s, nil
 }
@@ -81,14 +80,6 @@ func (s *Store) agree(ctx context.Context) error {
 	}
 	if theirs != mine {
 		return fmt.Errorf("%w: %d here, %d there; start this node with HEARTH_PARTITIONS=%d", ErrPartitions, mine, theirs, theirs)
-	}
-	return nil
-}
-
-// Ping reports whether the store answers.
-func (s *Store) Ping(ctx context.Context) error {
-	if err := s.client.Ping(ctx).Err(); err != nil {
-		return readError(failure("ping", err))
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func (s *Store) UserPeers(ctx context.Context, user, room string) ([]UserPeer, e
 	}
 	var runs []invocation
 	for p := first; p <= last; p++ {
-		runs = append(runs, invocation{[]string{s.keys.users(p)}, []any{hearth.QuoteString(user), room}})
+		runs = append(runs, invocation{s.keys.whole(p, s.keys.users(p)), []any{hearth.QuoteString(user), room}})
 	}
 	replies, err := s.runEach(ctx, verbUserPeers, runs)
 	if err != nil {

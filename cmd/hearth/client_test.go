@@ -177,7 +177,7 @@ func TestExitCodes(t *testing.T) {
 		{exitUsage, "key must be", []string{"watch", "demo", "--keys", "a,"}},
 		{exitUsage, "ROOM must match", []string{"watch", "a b"}},
 		{exitUsage, "--room must match", []string{"doctor", "--room", "a b"}},
-		{exitUsage, "HEARTH_REDIS must be", []string{"doctor", "--redis", "http://x"}},
+		{exitUsage, "HEARTH_REDIS: must be", []string{"doctor", "--redis", "http://x"}},
 		{exitUsage, "role must match", []string{"token", "--room-id", "r", "--user-id", "u", "--role", "a b"}},
 		{exitNotFound, "(not_found)", []string{"get", "demo", "absent"}},
 		{exitNotFound, "(no_session)", []string{"get", "empty", "k"}},

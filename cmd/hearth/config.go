@@ -87,7 +87,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	}
 	f.StringVar(&c.file, "config", "", "YAML file of settings, named as the flags are")
 	f.StringVar(&c.addr, "addr", "", "listen address (default :8080; in development mode 127.0.0.1:8080)")
-	f.StringVar(&c.redis, "redis", embedded, "where the data is: embedded (in-process, one node, nothing kept), redis:// or rediss://")
+	f.StringVar(&c.redis, "redis", embedded, "where the data is: embedded (in-process, one node, nothing kept), redis://, rediss://,\nredis-sentinel://host:port,host:port/master or redis-cluster://host:port,host:port")
 	f.StringVar(&c.prefix, "prefix", "hearth", "prefix of every Redis key and channel")
 	f.IntVar(&c.partitions, "partitions", 64, "over how many partitions rooms are spread; the same on all nodes, for ever")
 	f.StringVar(&c.accessKey, "app-access-key", "", "access key of the pair that signs tokens")

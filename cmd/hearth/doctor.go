@@ -9,6 +9,7 @@ import (
 
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/internal/doctor"
+	"github.com/hearthstore/hearth/internal/redisurl"
 	"github.com/hearthstore/hearth/internal/rest"
 )
 
@@ -23,7 +24,8 @@ func doctorCommand() *cobra.Command {
 		Short:   "Check a server, and the way to it",
 		Long: "Check, from where you are, that a server works: that it answers and is ready, that the clocks agree, that the token is\n" +
 			"accepted, that a session begins, takes writes and ends, and that WebSockets and event streams come through whatever is\n" +
-			"in between. With --redis or HEARTH_REDIS also the Redis behind it: version, memory, persistence.\n\n" +
+			"in between. With --redis or HEARTH_REDIS also the Redis behind it: version, memory, persistence;\n" +
+			"of a cluster those of each master, and whether all slots are served.\n\n" +
 			"Each check is ok, warn, fail, or skip if one before it failed. The exit code is 1 if any failed.\n" +
 			"A room of a random name is used, for a second or two; --room names one, for tokens that are good for one only.",
 		Example: "  hearth doctor\n  hearth doctor --server https://rooms.example.com --json | jq '.checks[] | select(.status != \"ok\")'\n" +
@@ -40,10 +42,11 @@ func doctorCommand() *cobra.Command {
 				return err
 			}
 			if redisURL != "" && redisURL != embedded {
-				client, err := redisClient(redisURL)
+				target, err := redisurl.Parse(redisURL)
 				if err != nil {
-					return usageError{err}
+					return usageError{fmt.Errorf("HEARTH_REDIS: %w", err)}
 				}
+				client := target.Client()
 				defer func() { _ = client.Close() }()
 				o.Redis = client
 			}
@@ -71,7 +74,7 @@ func doctorCommand() *cobra.Command {
 	r.flags(f)
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	f.StringVar(&o.Room, "room", "", "the room to make a session in (default one of a random name)")
-	f.StringVar(&redisURL, "redis", "", "Redis to check as well, such as redis://host:6379")
+	f.StringVar(&redisURL, "redis", "", "Redis to check as well: what the nodes have as HEARTH_REDIS")
 	_ = cmd.RegisterFlagCompletionFunc("room", func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
 		return r.completeArgs(false)(cmd, nil, typed)
 	})

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,6 +18,7 @@ import (
 	"github.com/hearthstore/hearth/auth"
 	"github.com/hearthstore/hearth/httpapi"
 	"github.com/hearthstore/hearth/internal/devredis"
+	"github.com/hearthstore/hearth/internal/redisurl"
 	"github.com/hearthstore/hearth/node"
 	"github.com/hearthstore/hearth/store"
 )
@@ -67,7 +67,7 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer func() { _ = listener.Close() }() // serving closes it too
-	client, stopRedis, err := c.openRedis(ctx)
+	client, storeName, stopRedis, err := c.openRedis(ctx)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	hs := server.HTTPServer()
 	served := make(chan error, 1)
 	go func() { served <- hs.Serve(listener) }() // ends with hs.Shutdown
-	log.Info("serving", "addr", listener.Addr().String(), "node", n.ID(), "redis", redisName(c.redis), "version", versionText())
+	log.Info("serving", "addr", listener.Addr().String(), "node", n.ID(), "redis", storeName, "version", versionText())
 	if dev {
 		hint(stdout, listener.Addr())
 	}
@@ -174,60 +174,36 @@ func (c *config) listen(ctx context.Context) (net.Listener, error) {
 	return l, nil
 }
 
-// openRedis returns a client of the configured store, and what closes it.
-func (c *config) openRedis(ctx context.Context) (redis.UniversalClient, func(), error) {
-	url, stop := c.redis, func() {}
-	if url == embedded {
+// openRedis returns a client of the configured store, what it is called, and what closes it.
+func (c *config) openRedis(ctx context.Context) (client redis.UniversalClient, name string, stop func(), err error) {
+	from, end := c.redis, func() {}
+	if from == embedded {
 		server, err := devredis.Start()
 		if err != nil {
-			return nil, nil, err
+			return nil, "", nil, err
 		}
-		url, stop = "redis://"+server.Addr(), server.Close
+		from, end = "redis://"+server.Addr(), server.Close
 	}
-	client, err := redisClient(url)
+	target, err := redisurl.Parse(from)
 	if err != nil {
-		stop()
-		return nil, nil, err
+		end()
+		return nil, "", nil, fmt.Errorf("HEARTH_REDIS: %w", err)
+	}
+	if name = target.String(); c.redis == embedded {
+		name = embedded
+	}
+	client = target.Client()
+	stop = func() {
+		_ = client.Close()
+		end()
 	}
 	pctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if err := client.Ping(pctx).Err(); err != nil {
-		_ = client.Close()
 		stop()
-		return nil, nil, fmt.Errorf("HEARTH_REDIS: %s does not answer: %w", redisName(c.redis), err)
+		return nil, "", nil, fmt.Errorf("HEARTH_REDIS: %s does not answer: %w", name, err)
 	}
-	return client, func() {
-		_ = client.Close()
-		stop()
-	}, nil
-}
-
-// redisClient returns a client of the store at a URL, which it has not asked anything yet.
-func redisClient(url string) (redis.UniversalClient, error) {
-	o, err := redis.ParseURL(url)
-	if err != nil {
-		// Not the parser's words: they quote what it took for a port, which may be a piece of the password.
-		return nil, errors.New("HEARTH_REDIS must be embedded, redis://host:port or rediss://host:port, with what is special in a password escaped (# is %23)")
-	}
-	// A script that was sent and not answered may have run. Only its caller knows whether it may be repeated, so the
-	// client must not.
-	o.MaxRetries = -1
-	o.ContextTimeoutEnabled = true
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = 2*time.Second, 3*time.Second, 3*time.Second, 3*time.Second
-	return redis.NewClient(o), nil
-}
-
-// redisName is a store's URL without what is secret in it.
-func redisName(url string) string {
-	scheme, rest, ok := strings.Cut(url, "://")
-	if !ok {
-		return url
-	}
-	if at := strings.LastIndex(rest, "@"); at >= 0 {
-		rest = rest[at+1:]
-	}
-	rest, _, _ = strings.Cut(rest, "?")
-	return scheme + "://" + rest
+	return client, name, stop, nil
 }
 
 // hint prints lines that show the main job.

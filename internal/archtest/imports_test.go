@@ -36,7 +36,9 @@ var directions = map[string]row{
 	// together, which never import each other.
 	"node": {module: []string{".", "store", "pubsub", "auth"}, others: []string{anything}},
 	// A transport decodes, calls node and encodes.
-	"httpapi":           {module: []string{".", "node", "auth"}, others: []string{anything}},
+	"httpapi": {module: []string{".", "node", "auth"}, others: []string{anything}},
+	// Connects with what HEARTH_REDIS names.
+	"internal/redisurl": {others: []string{"github.com/redis/go-redis/v9"}},
 	"internal/devredis": {others: []string{"github.com/alicebob/miniredis/v2"}},
 	// What the command line knows of a server is what the wire says.
 	"internal/rest":   {module: []string{"."}},
@@ -50,6 +52,9 @@ var directions = map[string]row{
 	"internal/redistest": {others: []string{anything}, testOnly: true},
 	"internal/archtest":  {testOnly: true},
 	"internal/check":     {testOnly: true},
+	"internal/faults":    {testOnly: true},
+	// What a test's client knows of a server is what the wire says.
+	"internal/wire": {module: []string{"."}, others: []string{"github.com/gobwas/ws"}, testOnly: true},
 }
 
 // keepers are the packages that alone may import something, so that to replace
@@ -57,7 +62,7 @@ var directions = map[string]row{
 var keepers = map[string][]string{
 	"github.com/labstack": {"httpapi"},
 	// The cluster's smoke test and the doctor are the other end of the wire.
-	"github.com/gobwas":             {"httpapi", "deploy/composetest", "internal/doctor"},
+	"github.com/gobwas":             {"httpapi", "deploy/composetest", "internal/doctor", "internal/wire"},
 	"github.com/alicebob/miniredis": {"internal/devredis", "internal/redistest", "store/storetest"},
 	"go.uber.org/goleak":            {"internal/redistest", "store/storetest"},
 	"github.com/google/go-cmp":      {"internal/redistest", "store/storetest"},

@@ -18,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/wire"
 )
 
 // Clients of a history: those with a socket, and those that call over HTTP with a management token.
@@ -250,7 +251,7 @@ func (k *linClient) socket(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
-		k.h.record(k.id, in, began, &outcome{session: w.sess, seq: w.seq, conn: w.conn, resumed: w.resumed})
+		k.h.record(k.id, in, began, &outcome{session: w.Session, seq: w.Seq, conn: w.ConnID, resumed: w.Resumed})
 		life := min(n, 3+k.rnd.IntN(15))
 		n -= life + 2
 		clear(k.seen)
@@ -265,22 +266,22 @@ func (k *linClient) socket(ctx context.Context, n int) error {
 				return err
 			}
 		}
-		w.cut()
+		w.Cut()
 	}
 	return nil
 }
 
 // goes ends a membership by a leave, or by a cut, after which the node ends it whenever it notices.
-func (k *linClient) goes(ctx context.Context, w *wire, room, peer string) error {
-	in := &call{op: "leave", room: room, session: w.sess, peer: peer, conn: w.conn}
+func (k *linClient) goes(ctx context.Context, w *wire.Conn, room, peer string) error {
+	in := &call{op: "leave", room: room, session: w.Session, peer: peer, conn: w.ConnID}
 	began := k.h.now()
 	if k.rnd.IntN(5) == 0 {
-		w.cut()
+		w.Cut()
 		k.h.until(k.id, in, began, &outcome{unknown: true}, k.settled(ctx, w, room, peer))
 		return nil
 	}
-	r, err := w.call("leave", nil)
-	out := &outcome{reason: reasonOf(err), unknown: errors.Is(err, errCut)}
+	r, err := w.Call("leave", nil)
+	out := &outcome{reason: wire.ReasonOf(err), unknown: errors.Is(err, wire.ErrCut)}
 	if err == nil {
 		var l struct {
 			Ended bool `json:"session_ended"`
@@ -302,11 +303,11 @@ func (k *linClient) goes(ctx context.Context, w *wire, room, peer string) error 
 
 // settled returns when a call of a socket that has ended can't happen any more: by then its connection has been seen not to
 // be the peer's, so that the fence refuses it. Some calls are left open to the end, as is one for which that isn't seen.
-func (k *linClient) settled(ctx context.Context, w *wire, room, peer string) int64 {
+func (k *linClient) settled(ctx context.Context, w *wire.Conn, room, peer string) int64 {
 	if k.rnd.IntN(20) == 0 {
 		return math.MaxInt64
 	}
-	secret, _, _ := strings.Cut(w.conn, ".")
+	secret, _, _ := strings.Cut(w.ConnID, ".")
 	key := strings.TrimSuffix(k.store.Channel(room), "e:"+room) + "c:" + room
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -321,8 +322,8 @@ func (k *linClient) settled(ctx context.Context, w *wire, room, peer string) int
 }
 
 // onSocket does one call; it returns false if the socket has ended.
-func (k *linClient) onSocket(ctx context.Context, w *wire, room, peer string) (bool, error) {
-	in := &call{op: "get", room: room, session: w.sess, peer: peer, conn: w.conn, key: k.key()}
+func (k *linClient) onSocket(ctx context.Context, w *wire.Conn, room, peer string) (bool, error) {
+	in := &call{op: "get", room: room, session: w.Session, peer: peer, conn: w.ConnID, key: k.key()}
 	method, params := "get-metadata", map[string]any{"key": in.key}
 	switch k.rnd.IntN(10) {
 	case 0, 1, 2, 3:
@@ -339,21 +340,21 @@ func (k *linClient) onSocket(ctx context.Context, w *wire, room, peer string) (b
 		params["if_change_version"] = *in.expect
 	}
 	began := k.h.now()
-	got, err := w.send(method, params)
+	got, err := w.Send(method, params)
 	if err == nil && k.rnd.IntN(60) == 0 {
-		w.cut() // with the call on its way
+		w.Cut() // with the call on its way
 	}
 	var r json.RawMessage
 	if err == nil {
-		r, err = w.answer(got)
+		r, err = w.Answer(got)
 	}
-	out := &outcome{reason: reasonOf(err), unknown: errors.Is(err, errCut)}
-	switch e := (*rpcError)(nil); {
+	out := &outcome{reason: wire.ReasonOf(err), unknown: errors.Is(err, wire.ErrCut)}
+	switch e := (*wire.Error)(nil); {
 	case out.unknown:
 		end := k.settled(ctx, w, room, peer)
 		k.h.until(k.id, in, began, out, end)
 		// The node ends the membership whose socket broke.
-		k.h.until(k.id, &call{op: "leave", room: room, session: w.sess, peer: peer, conn: w.conn}, began, out, end)
+		k.h.until(k.id, &call{op: "leave", room: room, session: w.Session, peer: peer, conn: w.ConnID}, began, out, end)
 		return false, nil
 	case errors.As(err, &e) && out.reason == hearth.ReasonVersionConflict:
 		err = out.shown(e.Data.Current)

@@ -41,7 +41,7 @@ var mutants = []mutant{
 	{"an entry's expiry before a set", `if over(oldexp) then`, `if false then`, true},
 	{"an entry's expiry before a delete or an update", `if gone then discard(gone, 'expired') end`, ``, true},
 	{"a lock's expiry before a write", `if l and over(l.expires) then`, `if false then`, true},
-	{"the connection of who waits for a lock", `r.conn == w.conn and r.role`, `r.role`, false},
+	{"the connection of who waits for a lock", `r.conn == w.conn and not away(r)`, `not away(r)`, false},
 	{"how long somebody waits for a lock", ` and not over(w.deadline) then`, ` then`, false},
 	{
 		"the order of who waits for a lock", `redis.call('ZRANGEBYLEX', Q, from, to, 'LIMIT', 0, 1)[1]`,

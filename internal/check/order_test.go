@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/wire"
 )
 
 // TestOneOrder has listeners to "*" on three nodes hear a random mix of all that happens in a room: what all may see comes
@@ -81,7 +82,7 @@ func oneOrder(t *testing.T, seed uint64, clients, n int) {
 	compareLog(t, c, room, end.Seq, first)
 	t.Logf("%d changes in the same order and bytes on 3 nodes: %v", len(first), kinds)
 	for _, w := range ls {
-		w.cut()
+		w.Cut()
 	}
 }
 
@@ -130,16 +131,16 @@ func (k *mixer) run(ctx context.Context, n int) error {
 		}
 		for life := min(n, 3+k.rnd.IntN(20)); life > 0; life, n = life-1, n-1 {
 			method, params := k.draw()
-			if _, err := w.call(method, params); err != nil && reasonOf(err) == "" {
+			if _, err := w.Call(method, params); err != nil && wire.ReasonOf(err) == "" {
 				return fmt.Errorf("%s: %w", method, err)
 			}
 		}
 		if k.rnd.IntN(2) == 0 {
-			if _, err := w.call("leave", nil); err != nil {
+			if _, err := w.Call("leave", nil); err != nil {
 				return err
 			}
 		}
-		w.cut()
+		w.Cut()
 		if err := k.gone(ctx); err != nil { // else the next join takes over, and nobody is told
 			return err
 		}
@@ -214,7 +215,7 @@ func TestDeadlines(t *testing.T) {
 			key = fmt.Sprintf("l%d", i)
 			method, params = "lock-acquire", map[string]any{"name": key, "ttl_ms": ttl()}
 		}
-		r, err := ls[i%3].call(method, params)
+		r, err := ls[i%3].Call(method, params)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -227,11 +228,11 @@ func TestDeadlines(t *testing.T) {
 		deadlines[key] = e.At
 	}
 	for i := range 5 {
-		if _, err := owner.call("set-metadata", map[string]any{"key": fmt.Sprintf("own%d", i), "data": i, "owned": true}); err != nil {
+		if _, err := owner.Call("set-metadata", map[string]any{"key": fmt.Sprintf("own%d", i), "data": i, "owned": true}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := owner.call("leave", nil); err != nil {
+	if _, err := owner.Call("leave", nil); err != nil {
 		t.Fatal(err)
 	}
 	late := map[string]int64{}
@@ -250,8 +251,8 @@ func TestDeadlines(t *testing.T) {
 		t.Errorf("the last ended %d ms late", most)
 	}
 	ownedGo(t, hs[0])
-	for _, w := range slices.Concat(ls, []*wire{owner}) {
-		w.cut()
+	for _, w := range slices.Concat(ls, []*wire.Conn{owner}) {
+		w.Cut()
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/wire"
 )
 
 // heard keeps the notifications of some methods, in order, as a listener on a node got them.
@@ -72,10 +73,10 @@ func hasSeq(seq uint64) func([]string) bool {
 }
 
 // listeners joins a hidden listener to all entries on each node.
-func (c *cluster) listeners(room string, only ...string) ([]*heard, []*wire) {
+func (c *cluster) listeners(room string, only ...string) ([]*heard, []*wire.Conn) {
 	c.Helper()
 	var out []*heard
-	var wires []*wire
+	var wires []*wire.Conn
 	for i := range c.addrs {
 		h := newHeard(only...)
 		w, err := c.join(c.Context(), i, room, "listener"+strconv.Itoa(i), map[string]any{"listen": []string{"*"}, "hidden": true}, h.hear)
@@ -95,7 +96,7 @@ func TestWriters(t *testing.T) {
 	const room = "writers"
 	hs, ls := c.listeners(room, "on-metadata-change")
 	began := time.Now()
-	ws := make([]*wire, writers)
+	ws := make([]*wire.Conn, writers)
 	c.together(writers, func(i int) (err error) { // hidden, as joins told to a thousand others are another test's
 		ws[i], err = c.join(c.Context(), i%len(c.addrs), room, fmt.Sprintf("w%d", i), map[string]any{"hidden": true}, nil)
 		return err
@@ -108,8 +109,8 @@ func TestWriters(t *testing.T) {
 		got := make([]uint64, writers)
 		won := make([]bool, writers)
 		c.together(writers, func(i int) error {
-			r, err := ws[i].call("set-metadata", map[string]any{"key": "k", "data": fmt.Sprintf("%d of %d", i, round), "if_change_version": version})
-			var e *rpcError
+			r, err := ws[i].Call("set-metadata", map[string]any{"key": "k", "data": fmt.Sprintf("%d of %d", i, round), "if_change_version": version})
+			var e *wire.Error
 			switch {
 			case err == nil:
 				won[i] = true
@@ -151,7 +152,7 @@ func TestWriters(t *testing.T) {
 	}
 	for i, w := range ws {
 		if i%50 == 0 {
-			r, err := w.call("get-metadata", map[string]any{"key": "k"})
+			r, err := w.Call("get-metadata", map[string]any{"key": "k"})
 			if err != nil || !strings.Contains(string(r), `"change_version":`+strconv.FormatUint(version, 10)) {
 				t.Errorf("writer %d reads %s, %v", i, r, err)
 			}
@@ -159,7 +160,7 @@ func TestWriters(t *testing.T) {
 	}
 	t.Logf("%d writers, %d versions, one winner each: %d calls in %s", writers, rounds, writers*rounds, time.Since(began).Round(time.Millisecond))
 	for _, w := range slices.Concat(ws, ls) {
-		w.cut()
+		w.Cut()
 	}
 }
 
@@ -217,10 +218,10 @@ func stormOfWaiters(t *testing.T, seed uint64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	acquire := func(w *wire, wait int64) (chan []byte, error) {
-		return w.send("lock-acquire", map[string]any{"name": lock, "ttl_ms": 60_000, "wait_ms": wait})
+	acquire := func(w *wire.Conn, wait int64) (chan []byte, error) {
+		return w.Send("lock-acquire", map[string]any{"name": lock, "ttl_ms": 60_000, "wait_ms": wait})
 	}
-	r, err := first.call("lock-acquire", map[string]any{"name": lock, "ttl_ms": 60_000})
+	r, err := first.Call("lock-acquire", map[string]any{"name": lock, "ttl_ms": 60_000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +231,7 @@ func stormOfWaiters(t *testing.T, seed uint64) {
 			fate[i] = rnd.IntN(fates)
 		}
 	}
-	ws, answers, twins := make([]*wire, waiters), make([]chan []byte, waiters), make([]*wire, waiters)
+	ws, answers, twins := make([]*wire.Conn, waiters), make([]chan []byte, waiters), make([]*wire.Conn, waiters)
 	c.together(waiters, func(i int) (err error) {
 		if ws[i], err = c.join(ctx, i%3, room, name(i), map[string]any{"hidden": true}, nil); err != nil {
 			return err
@@ -251,21 +252,21 @@ func stormOfWaiters(t *testing.T, seed uint64) {
 	for i := range waiters {
 		switch fate[i] {
 		case cutWaiting:
-			wg.Go(ws[i].cut)
+			wg.Go(ws[i].Cut)
 		case leavesWaiting:
-			wg.Go(func() { _, errs[i] = ws[i].call("leave", nil) })
+			wg.Go(func() { _, errs[i] = ws[i].Call("leave", nil) })
 		case takenOver:
 			wg.Go(func() { twins[i], errs[i] = c.join(ctx, (i+1)%3, room, name(i), map[string]any{"hidden": true}, nil) })
 		}
 	}
 	wg.Wait()
 	released := time.Now()
-	if _, err := first.call("lock-release", r); err != nil {
+	if _, err := first.Call("lock-release", r); err != nil {
 		t.Fatal(err)
 	}
 	got := make([]uint64, waiters) // tokens
 	for i := range waiters {
-		wg.Go(func() { got[i], errs[i] = ws[i].holds(answers[i], fate[i], errs[i]) })
+		wg.Go(func() { got[i], errs[i] = holds(ws[i], answers[i], fate[i], errs[i]) })
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -302,9 +303,9 @@ func stormOfWaiters(t *testing.T, seed uint64) {
 			}
 		}
 	}
-	for _, w := range slices.Concat(ws, twins, ls, []*wire{first}) {
+	for _, w := range slices.Concat(ws, twins, ls, []*wire.Conn{first}) {
 		if w != nil {
-			w.cut()
+			w.Cut()
 		}
 	}
 }
@@ -312,16 +313,16 @@ func stormOfWaiters(t *testing.T, seed uint64) {
 func name(i int) string { return fmt.Sprintf("w%03d", i) }
 
 // holds waits for the lock and ends the holding, if it comes to that, as its fate is. It returns the token.
-func (w *wire) holds(answer chan []byte, fate int, err error) (uint64, error) {
+func holds(w *wire.Conn, answer chan []byte, fate int, err error) (uint64, error) {
 	if fate == cutWaiting || fate == leavesWaiting || fate == takenOver {
 		return 0, err // see above
 	}
 	if fate == cutAnytime {
-		w.cut()
+		w.Cut()
 		return 0, nil
 	}
-	r, err := w.answer(answer)
-	if fate == givesUp && reasonOf(err) == hearth.ReasonLockHeld {
+	r, err := w.Answer(answer)
+	if fate == givesUp && wire.ReasonOf(err) == hearth.ReasonLockHeld {
 		return 0, nil
 	}
 	if err != nil {
@@ -335,11 +336,11 @@ func (w *wire) holds(answer chan []byte, fate int, err error) (uint64, error) {
 	}
 	switch fate {
 	case cutHolding:
-		w.cut()
+		w.Cut()
 	case leavesHolding:
-		_, err = w.call("leave", nil)
+		_, err = w.Call("leave", nil)
 	default:
-		_, err = w.call("lock-release", r)
+		_, err = w.Call("lock-release", r)
 	}
 	return h.Token, err
 }

@@ -3,26 +3,106 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // oldestRedis is the first major version that Hearth is tested on.
 const oldestRedis = 7
 
+// redisServer is what one server tells of itself.
+type redisServer struct {
+	addr string // "" if it is the only one
+	info map[string]string
+}
+
 // redis looks at the store itself, which only its operator can reach.
 func (r *run) redis(ctx context.Context) {
-	var info map[string]string
+	var servers []redisServer
 	r.check(ctx, "redis", "", func(ctx context.Context) (c Check) {
-		text, err := r.o.Redis.Info(ctx, "everything").Result()
-		if err != nil {
+		var err error
+		if servers, err = redisServers(ctx, r.o.Redis); err != nil {
 			return Check{Status: Fail, Detail: "Redis does not answer: " + err.Error(), Advice: "is --redis right, and the password in it?"}
 		}
-		info = parseInfo(text)
-		return redisVersion(info)
+		return worst(servers, redisVersion)
 	})
-	r.check(ctx, "redis-memory", "redis", func(context.Context) Check { return redisMemory(info) })
-	r.check(ctx, "redis-persistence", "redis", func(context.Context) Check { return redisPersistence(info) })
+	r.check(ctx, "redis-memory", "redis", func(context.Context) Check { return worst(servers, redisMemory) })
+	r.check(ctx, "redis-persistence", "redis", func(context.Context) Check { return worst(servers, redisPersistence) })
+	if _, ok := r.o.Redis.(*redis.ClusterClient); ok {
+		r.check(ctx, "redis-cluster", "redis", func(ctx context.Context) Check {
+			text, err := r.o.Redis.ClusterInfo(ctx).Result()
+			if err != nil {
+				return Check{Status: Fail, Detail: "it is no cluster: " + err.Error(), Advice: "redis:// is for a server alone"}
+			}
+			return redisCluster(parseInfo(text), servers)
+		})
+	}
+}
+
+// redisServers asks the server, or each master of a cluster.
+func redisServers(ctx context.Context, client redis.UniversalClient) ([]redisServer, error) {
+	cluster, ok := client.(*redis.ClusterClient)
+	if !ok {
+		text, err := client.Info(ctx, "everything").Result()
+		return []redisServer{{info: parseInfo(text)}}, err
+	}
+	var mu sync.Mutex
+	var all []redisServer
+	err := cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+		addr := master.Options().Addr
+		text, err := master.Info(ctx, "everything").Result()
+		if err != nil {
+			return fmt.Errorf("%s: %w", addr, err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, redisServer{addr, parseInfo(text)})
+		return nil
+	})
+	slices.SortFunc(all, func(a, b redisServer) int { return strings.Compare(a.addr, b.addr) })
+	return all, err
+}
+
+// worst looks at each server and returns the first of what came out worst, with the server's address.
+func worst(servers []redisServer, look func(info map[string]string) Check) Check {
+	var out Check
+	rank := map[Status]int{OK: 1, Warn: 2, Fail: 3}
+	for _, s := range servers {
+		c := look(s.info)
+		if s.addr != "" {
+			c.Detail = s.addr + ": " + c.Detail
+		}
+		if rank[c.Status] > rank[out.Status] {
+			out = c
+		}
+	}
+	if len(servers) > 1 && out.Status == OK {
+		out.Detail += fmt.Sprintf("; %d masters", len(servers))
+	}
+	return out
+}
+
+// redisCluster looks at what a cluster says of itself, and at whether each master has somebody to take its place.
+func redisCluster(info map[string]string, masters []redisServer) Check {
+	if info["cluster_state"] != "ok" || info["cluster_slots_ok"] != "16384" {
+		return Check{
+			Status: Fail, Detail: fmt.Sprintf("the cluster's state is %s, %s of 16384 slots are served", info["cluster_state"], info["cluster_slots_ok"]),
+			Advice: "redis-cli --cluster check host:port",
+		}
+	}
+	for _, m := range masters {
+		if m.info["connected_slaves"] == "0" {
+			return Check{
+				Status: Warn, Detail: m.addr + " has no replica: if it fails, its rooms are away until it is back",
+				Advice: "give each master a replica",
+			}
+		}
+	}
+	return ok("all slots are served, %s nodes, each master has a replica", info["cluster_known_nodes"])
 }
 
 // parseInfo reads the lines name:value of INFO.

@@ -69,3 +69,28 @@ func TestRealRedis(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+func TestRedisCluster(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.Cluster(t, redistest.Calm())
+	client := cluster.Client(t)
+	got := look(t, newServer(), Options{Redis: client})
+	if c := got["redis"]; c.Status != OK || !strings.Contains(c.Detail, "3 masters") {
+		t.Errorf("%+v", c)
+	}
+	if c := got["redis-memory"]; c.Status != Warn || !strings.Contains(c.Detail, "127.0.0.1:") {
+		t.Errorf("%+v", c)
+	}
+	if c := got["redis-cluster"]; c.Status != OK {
+		t.Errorf("%+v", c)
+	}
+	masters := []redisServer{{"a:1", map[string]string{"connected_slaves": "1"}}, {"b:2", map[string]string{"connected_slaves": "0"}}}
+	good := map[string]string{"cluster_state": "ok", "cluster_slots_ok": "16384", "cluster_known_nodes": "6"}
+	if c := redisCluster(good, masters); c.Status != Warn || !strings.Contains(c.Detail, "b:2") {
+		t.Errorf("%+v", c)
+	}
+	good["cluster_slots_ok"] = "16383"
+	if c := redisCluster(good, masters[:1]); c.Status != Fail {
+		t.Errorf("%+v", c)
+	}
+}

@@ -70,7 +70,7 @@ local function hand_on(name)
     unqueue(place, w.peer)
     local rec = redis.call('HGET', C, w.peer)
     local r = rec and unpack_record(rec)
-    if r and r.conn == w.conn and r.inc ~= '' and r.role == w.role and not over(w.deadline) then
+    if r and r.conn == w.conn and not away(r) and r.role == w.role and not over(w.deadline) then
       local l = hold(name, w.peer, w.ttl, w.keys)
       if w.op ~= '' then redis.call('HSET', OA, w.op, l.token .. ' ' .. l.expires) end
       return

@@ -17,6 +17,9 @@ local function pack_record(r)
     .. r.flags .. '\n' .. r.lease .. '\n' .. r.joined .. '\n' .. r.seq .. '\n'
 end
 
+-- away reports whether a peer's socket is gone, so that its grace runs.
+local function away(r) return r.inc == '' and r.lease == '' end
+
 local function groups_json(r)
   if r.groups == '' then return '[]' end
   return '["' .. string.gsub(r.groups, ',', '","') .. '"]'

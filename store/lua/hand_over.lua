@@ -1,7 +1,7 @@
 -- include: _partition _base _peer _grace
 -- hand_over: sockets of a partition are gone. Their peers are members for the grace time, unless they have another connection by
 -- now. Repeating it is harmless: it does not begin the time anew.
--- KEYS: 1 due.
+-- KEYS: 1 due, 2 no key (keyspace.whole).
 -- ARGV: three for each: room, peer, conn.
 -- Returns: {'ok', how many are in their grace by this call}.
 local parted = 0

@@ -7,10 +7,10 @@
 --   16 what is kept of watched keys (patterns with newlines between; '' none), or '*' if this is the return of a 100ms client,
 --   17… watched keys (see _watch). On a return nothing happens unless the peer is a member; role, name, data, groups and what
 --   it watches are as they were, and what peers it is given are all, or none in a large room.
--- Returns: {'lapsed'} (the incarnation was ended), {'peer_exists'}, {'room_closed'}, {'too_many'}, {'too_large'}, or for a return {'absent'} or {'timed_out'} (it is none
---   any more, since not long ago), or {'ok', session, epoch, started_at, seq, n, peer_count, taken over (0/1), expires_at ('' without a
---   lease), own record, own data, {peer, record, data, …}, {key, entry, …}, what it watches, {leave, …} (on a return: the last leaves
---   of those who have left since it joined, newest first)}.
+-- Returns: {'lapsed'} (the incarnation was ended), {'peer_exists'}, {'room_closed'}, {'too_many'}, {'too_large'}, or for a
+--   return {'absent'} or {'timed_out'} (it is none any more, since not long ago), or {'ok', session, epoch, started_at, seq, n,
+--   peer_count, taken over (0/1), expires_at ('' without a lease), own record, own data, {peer, record, data, …}, {key, entry, …},
+--   what it watches, {leave, …} (on a return: the last leaves of those who have left since it joined, newest first)}.
 local PEER, USER, NAME, DATA, CONN, FLAGS, LEASE = ARGV[3], ARGV[4], ARGV[6], ARGV[7], ARGV[9], ARGV[11], ARGV[12]
 local INC = LEASE == '' and ARGV[10] or ''
 local PLACE, BACK = ROOM .. '/' .. PEER, ARGV[16] == '*'

@@ -1,6 +1,6 @@
 -- include: _partition _base _peer
 -- members: some of those who have their socket at an incarnation, as the store knows it.
--- KEYS: 1 due.
+-- KEYS: 1 due, 2 no key (keyspace.whole).
 -- ARGV: 1 incarnation, 2 scan cursor, 3 about how many.
 -- Returns: {'ok', the next scan cursor, room, peer, conn, …}.
 local found = redis.call('SSCAN', served(ARGV[1]), ARGV[2], 'COUNT', ARGV[3])

@@ -1,6 +1,6 @@
 -- include: _partition _base
 -- orphans: some of those whom an ended incarnation has left behind. When nobody is left, it is forgotten.
--- KEYS: 1 due.
+-- KEYS: 1 due, 2 no key (keyspace.whole).
 -- ARGV: 1 incarnation, 2 how many at most.
 -- Returns: {'ok', <room>/<peer>, …}.
 local places = redis.call('SRANDMEMBER', served(ARGV[1]), ARGV[2])

@@ -1,6 +1,6 @@
 -- include: _sum_read
 -- sum_get: the summary of one session, by its id or the epoch of its log.
--- KEYS: 1 rooms, 2 sums, 3 ended.
+-- KEYS: 1 rooms, 2 sums, 3 ended, 4 no key (keyspace.whole).
 -- ARGV: 1 session_id ('' if by epoch), 2 epoch.
 -- Returns: {'no_summary'} or {'ok', session, summary, peer_count}.
 local id = ARGV[1]

@@ -1,6 +1,6 @@
 -- include: _sum_read
 -- sum_list: some of a partition's sessions, either the live or the ended ones, the newest first.
--- KEYS: 1 rooms, 2 sums, 3 ended.
+-- KEYS: 1 rooms, 2 sums, 3 ended, 4 no key (keyspace.whole).
 -- ARGV: 1 'live' or 'ended', 2 room ('' for all), 3 and 4 the time and the name in the index after which the page begins
 --   ('' for the first), 5 how many at most.
 -- Returns: {time in the index, name there, session, summary, peer_count, …}.

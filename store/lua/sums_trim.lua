@@ -1,6 +1,6 @@
 -- include: _sums
 -- sums_trim: forget a partition's ended sessions whose retention time is over.
--- KEYS: 1 due, 2 sums, 3 ended.
+-- KEYS: 1 due, 2 sums, 3 ended, 4 no key (keyspace.whole).
 -- ARGV: 1 how many at most.
 -- Returns: {'ok'}.
 local DUE, SUMS, ENDED = KEYS[1], KEYS[2], KEYS[3]

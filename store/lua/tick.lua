@@ -1,7 +1,7 @@
 -- include: _partition _base _hold
 -- tick: a node looks after a partition. It renews its incarnation, and learns what has ended by time: of nodes that were not
 -- heard of for a lease the incarnation is ended here, and what is left of it is due.
--- KEYS: 1 due.
+-- KEYS: 1 due, 2 no key (keyspace.whole).
 -- ARGV: 1 incarnation ('' if it has none here), 2 how many due items at most (0: others see to them).
 -- Returns: {'ok', 1 if the incarnation is renewed or none was given, 0 if it was ended, items due, milliseconds until the
 --   next one after them (0: more are due, -1: none), 1 if nobody has seen to what is due for long}.

@@ -1,6 +1,6 @@
 -- include: _peer
 -- user_peers: where in a partition a user is. What the index says is checked against the rooms.
--- KEYS: 1 users.
+-- KEYS: 1 users, 2 no key (keyspace.whole).
 -- ARGV: 1 user (JSON string), 2 room ('' for all).
 -- Returns: {room, session, peer, record, data ('' if none), …}.
 local USER, ROOM = ARGV[1], ARGV[2]

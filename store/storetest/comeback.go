@@ -11,8 +11,6 @@ import (
 	"github.com/hearthstore/hearth/store"
 )
 
-func implicit(q *store.JoinRequest) { q.Implicit = true }
-
 // back makes a join the return of a 100ms client.
 func back(q *store.JoinRequest) {
 	q.Implicit, q.Return, q.KeepName, q.KeepData = true, true, true, true

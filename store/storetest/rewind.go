@@ -199,7 +199,7 @@ func testHeads(f *fixture) {
 			continue
 		}
 		ann := f.join(room, "ann")
-		for range len(rooms) {
+		for range rooms { // as many as there are
 			f.say(ann, "hi")
 		}
 		ses, err := f.s.Room(f.ctx(), room)

@@ -34,7 +34,11 @@ type watcher struct {
 // watch subscribes to the room; when it returns, no event will be missed.
 func (f *fixture) watch(room string) *watcher {
 	f.Helper()
-	sub := f.env.Client.Subscribe(f.ctx(), f.s.Channel(room))
+	subscribe := f.env.Client.Subscribe
+	if f.sharded() {
+		subscribe = f.env.Client.SSubscribe
+	}
+	sub := subscribe(f.ctx(), f.s.Channel(room))
 	if _, err := sub.Receive(f.ctx()); err != nil {
 		f.Fatal(errors.Join(err, sub.Close()))
 	}
@@ -51,6 +55,12 @@ func (f *fixture) watch(room string) *watcher {
 		<-done
 	})
 	return w
+}
+
+// sharded reports whether changes are published in their partition's shard only.
+func (f *fixture) sharded() bool {
+	_, ok := f.env.Client.(*redis.ClusterClient)
+	return ok
 }
 
 // read keeps what comes until it is taken, however much it is: a subscriber that doesn't read stops the embedded server.
@@ -75,8 +85,12 @@ func (w *watcher) read(sub *redis.PubSub) {
 func (w *watcher) take() []*hearth.Event {
 	w.f.Helper()
 	mark := "mark " + hearth.NewNonce()
-	if err := w.f.env.Client.Eval(w.f.ctx(), "return redis.call('PUBLISH', KEYS[1], ARGV[1])",
-		[]string{w.f.s.Channel(w.room)}, mark).Err(); err != nil {
+	publish := "PUBLISH"
+	if w.f.sharded() {
+		publish = "SPUBLISH"
+	}
+	if err := w.f.env.Client.Eval(w.f.ctx(), "return redis.call(ARGV[2], KEYS[1], ARGV[1])",
+		[]string{w.f.s.Channel(w.room)}, mark, publish).Err(); err != nil {
 		w.f.Fatal(err)
 	}
 	timeout := time.NewTimer(patience)

@@ -1,0 +1,96 @@
+package node
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/auth"
+	"github.com/hearthstore/hearth/pubsub"
+	"github.com/hearthstore/hearth/store"
+)
+
+// Resume is what a client that comes back knows.
+type Resume struct {
+	Session string        // that it was in
+	At      hearth.Cursor // up to where it was given what it may see
+}
+
+// comeback is how a member came back.
+type comeback struct {
+	Resumed   bool // the membership was kept: nobody saw it leave
+	Recovered bool // what was missed follows, all of it, instead of a snapshot
+
+	from   hearth.Cursor // what it is given begins there
+	gap    []*change     // what it missed
+	reader view          // by which it is shown that
+}
+
+// enter runs the join script. Who resumes asks for no snapshot at first: most get what they missed from the log. If that
+// can't be, the script runs once more, as a takeover by the same connection, and brings the snapshot of one seq.
+func (m *Member) enter(ctx context.Context, q *JoinParams, r *store.JoinRequest) error {
+	if q.Resume != nil {
+		r.Peers, r.Watch = 0, nil
+	}
+	j, err := m.lease.join(ctx, m, r)
+	if err != nil {
+		return err
+	}
+	m.Welcome, m.from = j, j.Cursor()
+	m.Resumed = j.TakenOver
+	if q.Resume == nil {
+		return nil
+	}
+	same := q.Resume.Session == j.ID
+	// A cursor from before the join is of an earlier membership, whose leave was seen. One of another epoch tells nothing.
+	m.Resumed = j.TakenOver && same && (q.Resume.At.Epoch != j.Epoch || q.Resume.At.Seq >= j.OwnSeq)
+	if same && q.Resume.At.Epoch == j.Epoch && m.recover(ctx, q.Resume.At) {
+		return nil
+	}
+	r.Peers, r.Watch = hearth.MaxSnapshotPeer, q.Listen
+	if m.Welcome, err = m.lease.join(ctx, m, r); err != nil {
+		m.node.handOver(m.room, m.conn.Peer, m.conn.Secret) //nolint:contextcheck // it has to be repeated after ctx has ended
+		return err
+	}
+	m.Resumed = m.Resumed && m.Welcome.ID == j.ID && m.Welcome.TakenOver
+	m.from = m.Welcome.Cursor()
+	return nil
+}
+
+// recover reports whether the member can be given all that it missed, and gets that.
+func (m *Member) recover(ctx context.Context, from hearth.Cursor) bool {
+	n, j := m.node, &m.Welcome
+	// As whoever reads by its token does: it may not have been a member all the while.
+	r := reader{view: n.readerView(m.principal, m.room, m.conn.Peer, m.view.keys), since: j.Cursor(), joined: j.OwnSeq}
+	r.adopt(&j.Own)
+	r.allPeers = m.view.allPeers
+	r.free = n.roles.Allow(m.principal, m.room, j.Own.Role, auth.History) == nil
+	missed, err := n.missed(ctx, &Caller{Principal: m.principal, Room: m.room}, &r, from)
+	if err != nil {
+		if !errors.Is(err, pubsub.ErrGone) {
+			n.log.Warn("what a member missed can't be read", "room", m.room, "peer", m.conn.Peer, "error", err)
+		}
+		return false
+	}
+	m.Recovered, m.from, m.gap, m.reader = true, from, missed, r.view
+	return true
+}
+
+// replay sends what was missed, and returns up to where that was. It doesn't count against the queue's bound: it answers
+// the join, and the log bounds it.
+func (m *Member) replay() hearth.Cursor {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.view = m.reader
+	at := m.from
+	for _, c := range m.gap {
+		if m.over { // by one of them
+			break
+		}
+		m.take(c, m.sink.Snapshot)
+		at = c.Cursor
+	}
+	m.gap, m.reader = nil, view{}
+	m.view.roams, m.view.peer = false, m.conn.Peer // by its socket from here on
+	return at
+}
