@@ -58,5 +58,11 @@ for (const name of ['window', 'document', 'navigator', 'location', 'localStorage
 }
 Object.assign(globalThis, stubs);
 
+// A browser sends what is queued before it closes; jsdom sends a tick later, and so loses the SDK's leave.
+const { close } = window.WebSocket.prototype;
+window.WebSocket.prototype.close = function (...why) {
+  process.nextTick(() => close.apply(this, why));
+};
+
 /** Ends what the page has running. */
 export const closePage = () => window.close();
