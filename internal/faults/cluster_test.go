@@ -38,6 +38,7 @@ type options struct {
 	partitions   int               // 0: four
 	links        bool              // each node has a link that can be cut
 	race         bool              // the binary has the race detector
+	binary       string            // a file, where it is not the product as it is
 	env          map[string]string // more settings, HEARTH_*
 }
 
@@ -139,7 +140,11 @@ func (c *cluster) launch() *process {
 	name := fmt.Sprintf("node%d", c.count)
 	c.mu.Unlock()
 	env["HEARTH_NODE_ID"] = name
-	p := launch(c, name, binary(c, c.o.race), l, env)
+	path := c.o.binary
+	if path == "" {
+		path = binary(c, c.o.race)
+	}
+	p := launch(c, name, path, l, env)
 	c.mu.Lock()
 	c.nodes = append(c.nodes, p)
 	c.mu.Unlock()
