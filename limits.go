@@ -91,6 +91,9 @@ const (
 
 	MaxGrace         = time.Hour
 	MinImplicitGrace = 30 * time.Second // of a 100ms client, which notices a dead path after up to 16 s
+	GoneTime         = time.Minute      // for how long after it timed out a 100ms client that comes back is told so
+	MaxGone          = 10_000           // of how many that is known in one partition
+	MaxKeptWatch     = 4 << 20          // bytes of the keys that a session's 100ms clients listen to, which it keeps for their return
 	MinLeaseMargin   = 4 * time.Second  // by which a node's lease exceeds the grace: a renewal and a sweep
 
 	RoleRequestTime = time.Minute // for how long a request to take another role stands

@@ -40,7 +40,9 @@ type conn struct {
 
 	// The reader's own; shutdown looks at member only once the reader has ended.
 	member *node.Member
-	text   []byte // of the message that is being read
+	// attached: member was given back at the upgrade, and no join was called.
+	attached bool
+	text     []byte // of the message that is being read
 
 	beat      beat
 	principal atomic.Pointer[auth.Principal]
@@ -58,8 +60,7 @@ func (c *conn) serve() {
 	limit, late := c.srv.o.JoinTimeout, node.CloseNoJoin
 	if c.implicit != nil {
 		limit, late = c.srv.o.PreviewTimeout, node.CloseNormal
-		c.implicit.start()
-		defer c.implicit.timer.Stop()
+		defer c.implicit.stop()
 	}
 	c.patience = time.AfterFunc(limit, func() {
 		switch {
@@ -109,10 +110,16 @@ func (c *conn) read() (code node.CloseCode, reason string) {
 			code, reason = node.CloseInternal, "internal error"
 		}
 	}()
+	if code, reason := c.comeBack(); code != 0 {
+		return code, reason
+	}
 	for {
 		text, code, reason := c.message()
 		if code != 0 || text == nil {
 			return code, reason
+		}
+		if c.implicit != nil {
+			c.implicit.welcome()
 		}
 		if c.handle(text) {
 			return node.CloseNormal, "left"

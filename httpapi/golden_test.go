@@ -216,7 +216,7 @@ func TestGoldenResume(t *testing.T) {
 	bob := c.join(1, "r", "bob", "guest", nil)
 	from := bob.cursor()
 	bob.drop()
-	c.gone(1, 0)
+	c.gone(1)
 	ann.ok("set-metadata", object{"key": "k", "data": 1})
 	ann.ok("broadcast", object{"info": object{"message": "m"}, "message_id": "m1"})
 	resume := func(cursor string) object {

@@ -199,7 +199,7 @@ func (c *cluster) keys() []string {
 	var out []string
 	for _, k := range all {
 		switch _, kind, _ := strings.Cut(k, "}:"); {
-		case k == c.redis.Prefix+":live", k == c.redis.Prefix+":partitions", kind == "sums", kind == "ended", kind == "nodes", kind == "beat":
+		case k == c.redis.Prefix+":live", k == c.redis.Prefix+":partitions", kind == "sums", kind == "ended", kind == "nodes", kind == "beat", kind == "gone":
 			continue
 		case kind == "due":
 			items, err := client.ZRange(c.Context(), k, 0, -1).Result()

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"sync"
@@ -26,6 +27,12 @@ type implicit struct {
 	c     *conn
 	timer *time.Timer
 
+	greeting sync.Mutex // held while it is greeted
+	// back is the membership that it came back to and has not been told of yet, if not nil; lapsed: it came back too late
+	// and has not been told. Guarded by greeting.
+	back   *node.Member
+	lapsed bool
+
 	mu    sync.Mutex
 	role  string   // its own, as it was told last; "" if it wasn't yet
 	known []string // what it was told of, sorted
@@ -34,13 +41,63 @@ type implicit struct {
 // start sees to it that the client is greeted; greet is called again after its first message.
 func (i *implicit) start() { i.timer = time.AfterFunc(i.c.srv.o.greetAfter, i.greet) }
 
-// greet tells the client the role of its token, unless it has been told one.
+func (i *implicit) stop() {
+	if i.timer != nil {
+		i.timer.Stop()
+	}
+}
+
+// greet tells the client what it came back to, or the role of its token, unless it has been told one.
 func (i *implicit) greet() {
+	i.welcome()
 	i.mu.Lock()
-	defer i.mu.Unlock()
 	if i.role == "" {
 		i.tell(i.c.principal.Load().Role)
 	}
+	i.mu.Unlock()
+	i.greeting.Lock()
+	defer i.greeting.Unlock()
+	if i.lapsed && !i.c.joined.Load() {
+		i.c.Send(EncodeNotification("on-peer-leave-request", func(dst []byte) []byte {
+			return append(dst, `{"reason":"timed_out","room_end":false}`...)
+		}))
+	}
+	i.lapsed = false
+}
+
+// welcome tells the client what it came back to, before it is answered anything.
+func (i *implicit) welcome() {
+	i.greeting.Lock()
+	defer i.greeting.Unlock()
+	if m := i.back; m != nil {
+		i.back = nil
+		i.joined(m)
+		m.Begin()
+	}
+}
+
+// comeBack attaches a 100ms client whose peer is still a member. It returns a code if that can't be found out: the client
+// would take itself for a member, and tries again after a second.
+func (c *conn) comeBack() (node.CloseCode, string) {
+	if c.implicit == nil {
+		return 0, ""
+	}
+	p := c.principal.Load()
+	m, err := c.srv.node.Return(c.ctx, p, node.JoinParams{Room: p.Room, Peer: c.wanted, Meet: c.implicit.meet}, c)
+	switch {
+	case errors.Is(err, node.ErrAbsent):
+	case errors.Is(err, node.ErrTimedOut):
+		c.implicit.lapsed = true
+	case err != nil:
+		c.srv.log.Warn("a client can't come back", "room", p.Room, "peer", c.wanted, "error", err)
+		return node.CloseTryLater, "the store could not be asked: come back later"
+	default:
+		c.member, c.attached = m, true
+		c.joined.Store(true)
+		c.implicit.back = m
+	}
+	c.implicit.start()
+	return 0, ""
 }
 
 // joined follows the reply to the join and goes before the snapshot: the role that the store holds, those of the peers in

@@ -127,11 +127,15 @@ func TestHMSClientIsToldItsRole(t *testing.T) {
 	old := c.hmsJoin(0, "r", "ann", "host")
 	k := c.hms(1, "r", "ann", "guest")
 	k.ok("ping", nil)
+	k.hears("on-policy-change", "name", "host")
+	old.closed(node.CloseReplaced)
+	k = c.hms(1, "r", "bob", "guest")
+	k.ok("ping", nil)
 	k.hears("on-policy-change", "name", "guest")
+	c.join(0, "r", "bob", "host", nil)
 	has(t, "join", k.ok("join", nil), "resumed", "true")
 	has(t, "policy", k.first(), "method", "on-policy-change", "params.name", "host")
 	k.next("room-info")
-	old.closed(node.CloseReplaced)
 
 	// So it is when a role changes, before the notification of that.
 	ann, bob := c.hmsJoin(0, "s", "ann", "guest"), c.hmsJoin(1, "s", "bob", "guest")

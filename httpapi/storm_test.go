@@ -57,7 +57,7 @@ func TestReconnectStorm(t *testing.T) {
 	for _, k := range all {
 		k.drop()
 	}
-	c.gone(0, 0)
+	c.gone(0)
 	for room, k := range ann {
 		for i := range 20 {
 			k.ok("broadcast", object{"info": object{"message": room + strconv.Itoa(i)}})
@@ -78,6 +78,9 @@ func TestReconnectStorm(t *testing.T) {
 	took, scripts := time.Since(began), c.scripts()-before
 	t.Logf("%d clients, %d of them in one room: back after %s; %d scripts, %d a second",
 		len(all), crowd, took.Round(time.Millisecond), scripts, int(float64(scripts)/took.Seconds()))
+	if scripts > 2*len(all)-crowd/4 {
+		t.Errorf("%d scripts for %d clients: each reads the log by itself", scripts, len(all))
+	}
 	for room, k := range ann {
 		if got := k.before(c.mark(room)); strings.Contains(got, "leave") || strings.Contains(got, "join") {
 			t.Errorf("%s saw somebody go: %s", room, got)

@@ -71,7 +71,7 @@ func ping(k *call) ([]byte, error) {
 
 func join(k *call) ([]byte, error) {
 	c := k.conn
-	if c.member != nil {
+	if c.member != nil && !c.attached {
 		return nil, hearth.Errorf(hearth.ReasonBadRequest, "this connection has joined already; open another one")
 	}
 	var q struct {
@@ -100,14 +100,23 @@ func join(k *call) ([]byte, error) {
 		Listen: listen, Peers: q.Peers, Resume: from,
 	}
 	if c.implicit != nil {
-		params.Meet = c.implicit.meet
+		params.Meet, params.Implicit = c.implicit.meet, true
 	}
-	m, err := c.srv.node.Join(c.ctx, p, params, c)
+	var m *node.Member
+	enter := func() (err error) {
+		m, err = c.srv.node.Join(c.ctx, p, params, c)
+		return err
+	}
+	if c.member != nil { // it was attached, and its client begins anew
+		err = c.member.Supersede(enter)
+	} else {
+		err = enter()
+	}
 	if err != nil {
 		c.unserved.Store(hearth.ReasonOf(err) == hearth.ReasonUnavailable || hearth.ReasonOf(err) == hearth.ReasonOutcomeUnknown)
 		return nil, err
 	}
-	c.member = m
+	c.member, c.attached = m, false
 	c.joined.Store(true)
 	if c.implicit != nil {
 		k.after = append(k.after, func() { c.implicit.joined(m) })

@@ -21,6 +21,8 @@ type JoinParams struct {
 	Listen hearth.Patterns
 	Peers  bool    // as by ListenPeers
 	Resume *Resume // nil: of who comes anew
+	// Implicit: a 100ms client, which comes back by Return. Its grace is longer, and what it watches is kept for it.
+	Implicit bool
 	// Meet, if not nil, is told the role of each peer that joins or is updated, and what role the member is asked to take,
 	// before the sink is sent the notification of it; own tells that the role is the member's. It must not block: delivery
 	// waits for it.
@@ -52,7 +54,7 @@ func (n *Node) request(p *auth.Principal, role string, q *JoinParams) (store.Joi
 		Room:     q.Room,
 		Peer:     hearth.Peer{ID: id, User: p.User, Role: role, Name: p.Name, Groups: groups, Hidden: q.Hidden},
 		KeepName: q.Name == nil && p.Name == "", KeepData: q.Data == nil,
-		Conn: hearth.NewConnSecret(), Watch: q.Listen,
+		Conn: hearth.NewConnSecret(), Watch: q.Listen, Implicit: q.Implicit,
 	}
 	if q.Name != nil {
 		r.Peer.Name = *q.Name
@@ -92,20 +94,25 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 		return nil, err
 	}
 	r.Peers = hearth.MaxSnapshotPeer
+	return n.admit(ctx, p, &q, &r, sink)
+}
+
+// admit is the rest of Join and Return.
+func (n *Node) admit(ctx context.Context, p *auth.Principal, q *JoinParams, r *store.JoinRequest, sink Sink) (m *Member, err error) {
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
-	m := &Member{node: n, principal: p, sink: sink, meet: q.Meet}
+	m = &Member{node: n, principal: p, sink: sink, meet: q.Meet, implicit: q.Implicit}
 	m.view = view{
 		peer: r.Peer.ID, user: hearth.QuoteString(p.User), keys: q.Listen, allPeers: q.Peers, may: n.mayRead(p, q.Room),
 	}
 	m.conn = hearth.ConnID{Secret: r.Conn, Peer: r.Peer.ID}
-	m.room, m.listens, m.lease = q.Room, len(q.Listen) > 0, n.leaseOf(q.Room)
+	m.room, m.lease = q.Room, n.leaseOf(q.Room)
 	if m.sub, err = n.hub.Subscribe(ctx, q.Room, m); err != nil {
 		return nil, &hearth.Error{
 			Reason: hearth.ReasonUnavailable, Detail: "the subscription was not confirmed; try again", RetryAfter: time.Second, Cause: err,
 		}
 	}
-	if err := m.enter(ctx, &q, &r); err != nil {
+	if err := m.enter(ctx, q, r); err != nil {
 		m.sub.Close()
 		if hearth.ReasonOf(err) == hearth.ReasonOutcomeUnknown {
 			// It may have become a member that nobody serves, or may still become one: the script can be on its way. That
@@ -117,6 +124,10 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 	}
 	j := &m.Welcome
 	m.lease.settle(m)
+	if r.Return {
+		m.view.keys = j.Watch
+	}
+	m.listens = len(m.view.keys) > 0
 	m.view.setRole(j.Own.Role)
 	n.members.Add(1)
 	n.log.Debug("joined", "room", m.room, "session", j.ID, "peer", j.Own.ID, "resumed", m.Resumed, "recovered", m.Recovered)

@@ -56,6 +56,8 @@ type Member struct {
 	listens   bool // the join asked for a snapshot of entries
 	sink      Sink
 	meet      func(own bool, role string) // see JoinParams.Meet
+	implicit  bool                        // see JoinParams.Implicit
+	back      bool                        // by Return
 	sub       *pubsub.Subscription
 	lease     *lease
 
@@ -99,12 +101,17 @@ func (m *Member) Begin() {
 	if m.view.blind { // a takeover, by a token whose role may: the store's may not
 		j.Peers, j.Entries, m.listens = []hearth.Peer{j.Own}, nil, false
 	}
-	m.sink.Snapshot(m.node.encode("peer-list", func(dst []byte) []byte { return appendPeerList(dst, &j.Session, j.Peers, j.PeerCount) }))
+	for _, c := range m.missedLeaves() {
+		m.sink.Snapshot(c.frame())
+	}
+	if !m.back || m.view.blind || j.PeerCount <= m.node.Limits().LargeRoom { // see Return
+		m.sink.Snapshot(m.node.encode("peer-list", func(dst []byte) []byte { return appendPeerList(dst, &j.Session, j.Peers, j.PeerCount) }))
+	}
 	if m.listens {
 		m.SendEntries(j.Seq, j.Entries)
 	}
 	at := j.Cursor()
-	j.Peers, j.Entries = nil, nil // sent; a member lives for long
+	j.Peers, j.Entries, j.Left, j.Watch = nil, nil, nil, nil // sent; a member lives for long
 	m.sub.Activate(at)
 }
 
@@ -150,19 +157,25 @@ func (m *Member) Listen(ctx context.Context, watch hearth.Patterns) (seq uint64,
 	before := m.view.keys
 	m.view.keys = watch
 	m.mu.Unlock()
-	if len(watch) == 0 {
+	if len(watch) == 0 && !m.implicit {
 		return 0, nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
-	ses, entries, err := m.node.store.Watch(ctx, m.room, m.Welcome.ID, watch)
+	if m.implicit {
+		seq, entries, err = m.node.store.Listen(ctx, m.room, m.fence(), watch)
+	} else {
+		var ses hearth.Session
+		ses, entries, err = m.node.store.Watch(ctx, m.room, m.Welcome.ID, watch)
+		seq = ses.Seq
+	}
 	if err != nil {
 		m.mu.Lock()
 		m.view.keys = before
 		m.mu.Unlock()
 		return 0, nil, err
 	}
-	return ses.Seq, entries, nil
+	return seq, entries, nil
 }
 
 // SendEntries sends a snapshot of watched entries, in frames of bounded size of which all but the last say that more follow.

@@ -61,7 +61,7 @@ func (r *reads) missed(ctx context.Context, room string, from hearth.Cursor) ([]
 		r.give(key, j)
 		return nil, ctx.Err()
 	case <-j.begin:
-		r.run(key, j)
+		r.run(key, j) //nolint:contextcheck // it reads for all, in a time of its own
 	case <-j.done:
 	}
 	if j.err == nil {

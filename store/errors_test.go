@@ -156,7 +156,7 @@ func TestAServerWithoutMemoryRefusesWhatNeedsSomeAndLetsPeersLeave(t *testing.T)
 	h.succeed(h.removals()...)
 	for left := range h.dump() { // a summary is all that is kept of the session
 		switch _, kind, _ := strings.Cut(left, "}:"); kind {
-		case "due", "sums", "ended", "nodes", "beat":
+		case "due", "sums", "ended", "nodes", "beat", "gone":
 		default:
 			if left != h.server.Prefix+":partitions" {
 				t.Errorf("left: %s", left)

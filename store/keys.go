@@ -70,7 +70,8 @@ func (k keyspace) rooms(p int) string { return k.inPartition(p, "rooms") }
 // the grace of a peer whose socket is gone), node/<incarnation> (of a node that was not heard of, with the end of its lease),
 // time/<room> (the earliest of the room's own deadlines), log/<room> (the oldest change of its log) and empty/<room> (a
 // session that lingers without peers) and room/<room> (what it keeps beyond its sessions), dead/<room>/<session_id> (who was in a
-// session that ended for all); sums is the oldest summary of the partition's ended sessions.
+// session that ended for all); sums is the oldest summary of the partition's ended sessions;
+// gone is what the partition knows of 100ms clients that timed out.
 func (k keyspace) due(p int) string { return k.inPartition(p, "due") }
 
 func (k keyspace) partitionOf(room string) int {
@@ -101,7 +102,7 @@ func (k keyspace) room(room string) []string {
 		key("z"), // hash: <lock>/<ticket> → what the waiter wants
 		key("w"), // sorted set: what goes with each peer, <peer>/k/<key>, <peer>/l/<lock>, <peer>/q/<lock>/<ticket>
 		key("x"), // sorted set: deadlines of entries and locks, k/<key> and l/<lock>
-		key("v"), // hash: roles asked of peers, a/<peer>, and given to users, u/<user>
+		key("v"), // hash: roles asked of peers, a/<peer>, and given to users, u/<user>; what 100ms clients watch, k/<peer>
 		key("r"), // hash: what outlives a session: shut until, linger, how many peers
 		k.users(p),
 		k.sums(p),
@@ -119,7 +120,8 @@ func (k keyspace) state(room string) string { return k.inPartition(k.partitionOf
 //   - node:<incarnation>, a set of who has its socket there, <room>/<peer>. It may have more than there is: what it says is
 //     checked against the record in c:;
 //   - beat, a hash: when the partition was last looked after (at), when what is due was last seen to (swept), and until when
-//     nobody is timed out (hold).
+//     nobody is timed out (hold);
+//   - gone, a hash of the 100ms clients that timed out lately, <room>/<peer>; bounded.
 
 // whole returns keys of a partition with one more, at which there never is anything. Every script is given such a one: for
 // a room it is the name of its channel. While its slot moves to another master, a script is refused (TRYAGAIN) whose keys

@@ -185,6 +185,38 @@ func watchedEntries(watch hearth.Patterns, r reply) []hearth.Entry {
 	return out
 }
 
+// Listen is Watch for a 100ms client: what it watches is kept for its return. It may be repeated. Errors: the fence's, too_large.
+func (s *Store) Listen(ctx context.Context, room string, w Writer, watch hearth.Patterns) (seq uint64, entries []hearth.Entry, err error) {
+	r, err := s.write(ctx, verbListen, room, &w, append([]any{keptText(watch)}, watchArgs(watch)...)...)
+	if err != nil {
+		return 0, nil, readError(err)
+	}
+	return uint64(r.num(0)), watchedEntries(watch, r.list(1)), nil
+}
+
+// keptText is a watched set as it is kept: no key has a newline.
+func keptText(watch hearth.Patterns) string {
+	var b strings.Builder
+	for i, p := range watch {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(string(p))
+	}
+	return b.String()
+}
+
+func keptPatterns(text string) hearth.Patterns {
+	if text == "" {
+		return nil
+	}
+	var out hearth.Patterns
+	for p := range strings.SplitSeq(text, "\n") {
+		out = append(out, hearth.Pattern(p))
+	}
+	return out
+}
+
 func sortEntries(es []hearth.Entry) { sortBy(es, func(e hearth.Entry) string { return e.Key }) }
 
 func sortBy[T any](list []T, name func(T) string) {

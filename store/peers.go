@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -15,13 +17,22 @@ type JoinRequest struct {
 	Peer hearth.Peer // JoinedAt is ignored
 	// KeepName and KeepData: a takeover keeps what the store has, because the client gave none.
 	KeepName, KeepData bool
-	Conn               string        // secret of the new connection
-	Incarnation        string        // of the node that has its socket, begun by Begin
-	Lease              time.Duration // 0: the peer has a socket
-	Implicit           bool          // a 100ms client, whose grace is longer
-	Peers              int           // how many peers the snapshot has at most, the joining one included; 0: none
-	Watch              hearth.Patterns
+	Conn               string          // secret of the new connection
+	Incarnation        string          // of the node that has its socket, begun by Begin
+	Lease              time.Duration   // 0: the peer has a socket
+	Implicit           bool            // a 100ms client, whose grace is longer
+	Peers              int             // how many peers the snapshot has at most, the joining one included; 0: none
+	Watch              hearth.Patterns // of a 100ms client it is kept for its return
+	// Return makes nothing happen unless the peer is a member: its connection is replaced and that is all. Its role, name,
+	// data and what it watches are as they were.
+	Return bool
 }
+
+// What a return finds if the peer is no member.
+var (
+	ErrAbsent   = errors.New("store: the peer is no member, or another user's")
+	ErrTimedOut = errors.New("store: the peer has timed out lately")
+)
 
 // Joined is the membership that Join made and the snapshot at the session's seq.
 type Joined struct {
@@ -32,12 +43,17 @@ type Joined struct {
 	ExpiresAt int64  // of the lease, epoch milliseconds; 0 without one
 	Peers     []hearth.Peer
 	Entries   []hearth.Entry // those watched; absent ones that were named exactly have no data
+	// Watch is what the peer watches: as the request said, or of a return as it was kept.
+	Watch hearth.Patterns
+	// Left are the texts of changes, in order: of a return, the last leaves of those who left since the peer joined and are
+	// not seen as members now, as far as the log has them. In a large room Peers has the peer alone, else all.
+	Left []string
 }
 
 // Join makes a peer a member of the room's session, beginning one if there is none. A peer of the same id and user is
 // taken over: it keeps its role, groups and joined_at, its connection becomes Conn, and the node that serves the old one
-// is told. ErrLapsed says that the incarnation was ended, and nothing happened. Errors: peer_exists (the id is another
-// user's), room_closed (a new peer, and the room is shut), too_many, too_large.
+// is told. ErrLapsed says that the incarnation was ended, and nothing happened; so do ErrAbsent and ErrTimedOut of a return.
+// Errors: peer_exists (the id is another user's), room_closed (a new peer, and the room is shut), too_many, too_large.
 func (s *Store) Join(ctx context.Context, q JoinRequest) (Joined, error) {
 	p := &q.Peer
 	name, data := hearth.QuoteString(p.Name), hearth.QuoteString(p.Data)
@@ -57,13 +73,27 @@ func (s *Store) Join(ctx context.Context, q JoinRequest) (Joined, error) {
 	if q.Lease > 0 {
 		lease = millis(q.Lease)
 	}
+	kept := ""
+	switch {
+	case q.Return:
+		kept = "*"
+	case q.Implicit:
+		kept = keptText(q.Watch)
+	}
 	args := append([]any{
 		q.Room, hearth.NewNonce(), p.ID, hearth.QuoteString(p.User), p.Role, name, data, strings.Join(p.Groups, ","),
-		q.Conn, q.Incarnation, flags, lease, s.newSessionID(q.Room), hearth.NewEpoch(), q.Peers,
+		q.Conn, q.Incarnation, flags, lease, s.newSessionID(q.Room), hearth.NewEpoch(), q.Peers, kept,
 	}, watchArgs(q.Watch)...)
 	r, err := s.run(ctx, verbJoin, s.keys.room(q.Room), args...)
-	if err == nil && r.str(0) == "lapsed" {
-		return Joined{}, ErrLapsed
+	if err == nil {
+		switch r.str(0) {
+		case "lapsed":
+			return Joined{}, ErrLapsed
+		case "absent":
+			return Joined{}, ErrAbsent
+		case "timed_out":
+			return Joined{}, ErrTimedOut
+		}
 	}
 	if r, err = statusOf(r, err); err != nil {
 		return Joined{}, err
@@ -74,13 +104,20 @@ func (s *Store) Join(ctx context.Context, q JoinRequest) (Joined, error) {
 		return Joined{}, err
 	}
 	j.Own, j.OwnSeq = own, joinSeq(r.str(8))
-	if q.Peers > 0 {
+	if q.Peers > 0 || q.Return {
 		if j.Peers, err = peersOf(r.list(10)); err != nil {
 			return Joined{}, err
 		}
 		j.Peers = append(j.Peers, own)
 	}
-	j.Entries = watchedEntries(q.Watch, r.list(11))
+	if j.Watch = q.Watch; q.Return {
+		j.Watch = keptPatterns(r.str(12))
+	}
+	j.Entries = watchedEntries(j.Watch, r.list(11))
+	for i := range r.list(13) {
+		j.Left = append(j.Left, r.list(13).str(i))
+	}
+	slices.Reverse(j.Left)
 	return j, nil
 }
 

@@ -74,6 +74,7 @@ const (
 	DueEmpty DueKind = "empty" // a session that lingers without peers
 	DueDead  DueKind = "dead"  // what names those who were in a session that ended for all
 	DueRoom  DueKind = "room"  // what a room keeps beyond its sessions
+	DueGone  DueKind = "gone"  // what is known of 100ms clients that timed out
 	DueSums  DueKind = "sums"  // the oldest summary of a partition's ended sessions
 )
 
@@ -102,6 +103,8 @@ func (s *Store) Settle(ctx context.Context, item DueItem) error {
 	case DueSums:
 		v, args = verbSumsTrim, []any{sumsBatch}
 		keys = s.keys.whole(item.Partition, s.keys.due(item.Partition), s.keys.sums(item.Partition), s.keys.ended(item.Partition))
+	case DueGone:
+		v, keys, args = verbGoneTrim, s.keys.whole(item.Partition, s.keys.due(item.Partition)), nil
 	case DuePeer:
 		v, args = verbExpirePeer, []any{item.Room, hearth.NewNonce(), item.Peer}
 	case DueTimes:

@@ -71,6 +71,8 @@ const (
 	verbRoleAccept  verb = "role_accept"
 	verbUserPeers   verb = "user_peers"
 	verbDisconnect  verb = "disconnect"
+	verbListen      verb = "listen"
+	verbGoneTrim    verb = "gone_trim"
 	verbBury        verb = "bury"
 	verbSumGet      verb = "sum_get"
 	verbSumList     verb = "sum_list"
@@ -85,6 +87,7 @@ var verbs = []verb{
 	verbLockAcquire, verbLockCancel, verbLockRenew, verbLockRelease, verbLocks,
 	verbSumGet, verbSumList, verbSumsTrim,
 	verbUserPeers, verbDisconnect, verbBury,
+	verbListen, verbGoneTrim,
 	verbRoleSet, verbRoleAsk, verbRoleAccept,
 	verbRoomState, verbRoomPut, verbRoomExpire, verbRoomEmpty,
 }
@@ -102,13 +105,14 @@ func scripts(l hearth.Limits, sharded bool) (map[verb]*redis.Script, error) {
 		"local MAX_LOCKS, MAX_WAITERS, LARGE_ROOM = %d, %d, %d\n"+
 		"local RETENTION, MAX_SUMS, REWIND_GAP = %d, %d, %d\n"+
 		"local GRACE, IMPLICIT_GRACE, NODE_LEASE = %d, %d, %d\n"+
+		"local GONE_TIME, MAX_GONE, MAX_KEPT = %d, %d, %d\n"+
 		"local PUBLISH = '%s'\n",
 		l.LogEvents, max(1, l.LogEvents/16), l.LogBytes, l.LogAge.Milliseconds(),
 		l.MaxKeys, l.MaxMetadata, l.MaxPeers, hearth.MaxSessionData, hearth.MaxGroups, l.MaxOps, opAge,
 		hearth.MaxLocks, hearth.MaxLockWaiters, l.LargeRoom,
 		l.Retention.Milliseconds(), hearth.MaxSummaries, rewindGap,
 		l.Grace.Milliseconds(), max(l.Grace, hearth.MinImplicitGrace).Milliseconds(), l.NodeLease.Milliseconds(),
-		publish)
+		hearth.GoneTime.Milliseconds(), hearth.MaxGone, hearth.MaxKeptWatch, publish)
 	out := make(map[verb]*redis.Script, len(verbs))
 	for _, v := range verbs {
 		text, err := source(string(v))

@@ -208,6 +208,14 @@ func (m *machine) time() {
 			}
 		}
 	}
+	for _, at := range m.part.nodes {
+		ends = append(ends, at)
+	}
+	ends = append(ends, m.part.hold)
+	pass := m.advance
+	if m.chance("looked after", 70) {
+		pass = m.tend
+	}
 	ends = slices.DeleteFunc(ends, func(at int64) bool { return at+1 < m.now })
 	slices.Sort(ends)
 	if len(ends) > 0 && m.chance("to a deadline", 70) {
@@ -215,10 +223,10 @@ func (m *machine) time() {
 		if m.chance("any deadline", 30) {
 			at = one(m, "deadline", ends)
 		}
-		m.advance(max(0, at-m.now+int64(rapid.IntRange(-1, 1).Draw(m.t, "off"))))
+		pass(max(0, at-m.now+int64(rapid.IntRange(-1, 1).Draw(m.t, "off"))))
 		return
 	}
-	m.advance(int64(one(m, "by", []int{1, 10, 500, 20_000, 70_000})))
+	pass(int64(one(m, "by", []int{1, 10, 500, 7_500, 20_000, 70_000})))
 }
 
 // late writes entries when a lock, for which others wait, is over and nobody has swept.
@@ -238,24 +246,13 @@ func (m *machine) late() {
 // sweep settles all that is due, in the order in which the store names it; all that is over has then ended.
 func (m *machine) sweep() {
 	for range 100 {
-		due, err := m.s.Tick(m.t.Context(), 0, "", 100)
-		m.ok(err)
-		items := due.Due
+		items := m.tickAs("", 100)
 		if len(items) == 0 {
 			m.swept()
 			return
 		}
 		for _, item := range items {
-			m.ok(m.s.Settle(m.t.Context(), item))
-			for _, r := range m.rooms {
-				switch {
-				case r.name != item.Room || r.session == "":
-				case item.Kind == store.DuePeer:
-					r.expirePeer(item.Peer)
-				case item.Kind == store.DueTimes:
-					r.expire()
-				}
-			}
+			m.settle(item)
 		}
 	}
 	m.t.Fatalf("the sweep does not end")
@@ -269,10 +266,11 @@ func (m *machine) swept() {
 		}
 		for _, id := range r.names() {
 			if r.over(r.peers[id].leaseEnd) {
-				m.t.Fatalf("the lease of %s in %s is over and was not due", id, r.name)
+				m.t.Fatalf("the lease or grace of %s in %s is over and was not due", id, r.name)
 			}
 		}
 	}
+	m.checkPartition(true)
 }
 
 // list is the room's entries in the order of their keys.

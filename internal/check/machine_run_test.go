@@ -58,7 +58,7 @@ func machineOn(t *testing.T, s *redistest.Server, n *steps, mutate func(string) 
 		t.Fatal(err)
 	}
 	return func(rt *rapid.T) {
-		m := &machine{t: rt, s: st, client: plain, clock: c, steps: n}
+		m := &machine{t: rt, s: st, client: plain, clock: c, steps: n, part: newPartition(machineLimits), dead: map[string]bool{}}
 		m.ok(plain.FlushDB(rt.Context()).Err())
 		m.now = epochBegin
 		for _, name := range roomNames {
@@ -70,7 +70,7 @@ func machineOn(t *testing.T, s *redistest.Server, n *steps, mutate func(string) 
 			m.rooms = append(m.rooms, r)
 		}
 		m.advance(0)
-		m.ok(st.Begin(rt.Context(), 0, "node"))
+		m.beginNode()
 		m.join() // most of what there is to do needs somebody
 		rt.Repeat(m.actions())
 	}

@@ -30,7 +30,6 @@ var (
 // limits are small, so that they are met.
 var machineLimits = hearth.Limits{
 	MaxKeys: 3, MaxMetadata: 70, MaxPeers: 3, LogEvents: 100_000, LogBytes: 1 << 30, LogAge: 10_000 * time.Hour,
-	NodeLease: 10_000 * time.Hour, // nobody ticks, and the store is not away
 }.WithDefaults()
 
 // steps counts what machines have done, by the name of the action.
@@ -46,6 +45,11 @@ type machine struct {
 	now    int64
 	rooms  []*watched
 	ops    int // op_ids made
+
+	part   *partition
+	incs   []string        // incarnations begun
+	dead   map[string]bool // that are not renewed any more
+	listed []store.DueItem // by ticks that nobody has acted on
 
 	// only is the room of all that follows, if it is not nil.
 	only *watched
@@ -63,6 +67,7 @@ type watched struct {
 	logged   uint64         // how much of it has been compared
 	replayed *replay        // what the log makes of it
 	last     string         // nonce of the last change
+	heard    []string       // and not compared yet
 	used     map[string]any // session ids and epochs
 	writers  []store.Writer // all there ever were, fences and all
 }
@@ -145,6 +150,7 @@ func (m *machine) oldOp(r *watched, verb string, w *store.Writer) string {
 // advance moves the store's clock on.
 func (m *machine) advance(ms int64) {
 	m.now += ms
+	m.part.now = m.now
 	for _, r := range m.rooms {
 		r.now = m.now
 	}
@@ -244,6 +250,14 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		{"peer update", "1", m.peerUpdate},
 		{"renew", "1", m.renew},
 		{"set role", "1", m.setRole},
+		{"hand over", "12", m.handOver},
+		{"begin node", "1", m.beginNode},
+		{"kill node", "1", m.killNode},
+		{"tick", "1", m.tick},
+		{"settle late", "1", m.settleLate},
+		{"members", "1", m.members},
+		{"node dies", "1", m.nodeDies},
+		{"after an end", "1", m.afterEnd},
 		{"time", "1234", m.time},
 		{"sweep", "12", m.sweep},
 		{"late", "12", m.late},
@@ -265,6 +279,9 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 
 func (m *machine) join() {
 	r := m.room()
+	if len(m.alive()) == 0 {
+		m.beginNode()
+	}
 	q := store.JoinRequest{
 		Room: r.name,
 		Peer: hearth.Peer{
@@ -272,7 +289,7 @@ func (m *machine) join() {
 			Data: one(m, "data", []string{"", "some", `q"\`}), Hidden: m.chance("hidden", 15),
 		},
 		KeepName: m.chance("keep name", 50), KeepData: m.chance("keep data", 50),
-		Conn: hearth.NewConnSecret(), Incarnation: "node", Peers: 200, Watch: hearth.Patterns{"k*", "default"},
+		Conn: hearth.NewConnSecret(), Incarnation: m.incarnation(), Implicit: m.chance("implicit", 20), Peers: 200, Watch: hearth.Patterns{"k*", "default"},
 	}
 	if m.chance("other user", 10) {
 		q.Peer.User = "other"
@@ -283,11 +300,13 @@ func (m *machine) join() {
 	if m.chance("in a group", 20) {
 		q.Peer.Groups = groupNames[:1]
 	}
-	if q.Lease > 0 {
-		q.Incarnation = ""
-	}
 	live := r.session != ""
 	j, err := m.s.Join(m.t.Context(), q)
+	if _, ok := m.part.nodes[q.Incarnation]; !ok && q.Lease == 0 {
+		m.same("lapsed", errors.Is(err, store.ErrLapsed), true)
+		m.refused = true
+		return
+	}
 	why, takenOver := r.join(&q, j.ID, j.Epoch)
 	m.is("join", err, why)
 	if err != nil {

@@ -44,7 +44,7 @@ func (r *room) free(l *lock, state hearth.LockState) {
 	for len(r.queues[l.name]) > 0 {
 		w := r.queues[l.name][0]
 		r.queues[l.name] = r.queues[l.name][1:]
-		if p := r.peers[w.peer]; p != nil && p.conn == w.conn && p.Role == w.role && !r.over(w.deadline) {
+		if p := r.peers[w.peer]; p != nil && p.conn == w.conn && !p.away() && p.Role == w.role && !r.over(w.deadline) {
 			got := r.hold(l.name, w.peer, w.ttl, w.keys)
 			if w.op != "" {
 				r.ops[w.op] = opResult{seq: got.token, at: got.expires, when: r.now}
@@ -223,13 +223,6 @@ func (r *room) expire() {
 		}
 	}
 	r.discard(keys, hearth.Expired)
-}
-
-// expirePeer ends a lease that is over.
-func (r *room) expirePeer(id string) {
-	if p := r.peers[id]; p != nil && p.lease > 0 && r.over(p.leaseEnd) {
-		r.depart(id, hearth.TimedOut, "", `""`)
-	}
 }
 
 // names are those of all who are there, sorted.

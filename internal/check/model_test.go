@@ -32,7 +32,9 @@ type room struct {
 type peer struct {
 	hearth.Peer
 	conn, incarnation string
-	lease, leaseEnd   int64 // 0: none
+	lease             int64 // 0: none
+	leaseEnd          int64 // or the end of its grace; 0: none
+	implicit          bool
 	seq               uint64
 }
 
@@ -151,13 +153,13 @@ func (r *room) join(q *store.JoinRequest, session, epoch string) (reason hearth.
 		r.session, r.epoch, r.started = session, epoch, r.now
 		begun = session
 	}
-	lease := q.Lease.Milliseconds()
+	lease, inc := q.Lease.Milliseconds(), q.Incarnation
 	leaseEnd := int64(0)
 	if lease > 0 {
-		leaseEnd = r.now + lease
+		leaseEnd, inc = r.now+lease, ""
 	}
 	if p == nil {
-		p = &peer{Peer: q.Peer, conn: q.Conn, incarnation: q.Incarnation, lease: lease, leaseEnd: leaseEnd, seq: r.seq + 1}
+		p = &peer{Peer: q.Peer, conn: q.Conn, incarnation: inc, lease: lease, leaseEnd: leaseEnd, implicit: q.Implicit, seq: r.seq + 1}
 		p.JoinedAt = r.now
 		if role, ok := r.given[p.User]; ok {
 			p.Role = role
@@ -184,7 +186,7 @@ func (r *room) join(q *store.JoinRequest, session, epoch string) (reason hearth.
 	if !q.KeepData {
 		p.Data = q.Peer.Data
 	}
-	p.conn, p.incarnation, p.lease, p.leaseEnd = q.Conn, q.Incarnation, lease, leaseEnd
+	p.conn, p.incarnation, p.lease, p.leaseEnd, p.implicit = q.Conn, inc, lease, leaseEnd, q.Implicit
 	if p.Name != before.Name || p.Data != before.Data {
 		r.tell(p.about(hearth.KindUpdate, p.shown(false)))
 	}

@@ -42,6 +42,7 @@ var mutants = []mutant{
 	{"an entry's expiry before a delete or an update", `if gone then discard(gone, 'expired') end`, ``, true},
 	{"a lock's expiry before a write", `if l and over(l.expires) then`, `if false then`, true},
 	{"the connection of who waits for a lock", `r.conn == w.conn and not away(r)`, `not away(r)`, false},
+	{"the socket of who waits for a lock", `not away(r) and`, `true and`, false},
 	{"how long somebody waits for a lock", ` and not over(w.deadline) then`, ` then`, false},
 	{
 		"the order of who waits for a lock", `redis.call('ZRANGEBYLEX', Q, from, to, 'LIMIT', 0, 1)[1]`,
@@ -51,6 +52,44 @@ var mutants = []mutant{
 		"one write of an update", `put(key, oldexp, oldowner, value, BY, exp, owner)`,
 		`if key ~= order[2] then put(key, oldexp, oldowner, value, BY, exp, owner) end`, true,
 	},
+	{"the epoch of a session", `session, epoch, started = ARGV[13], ARGV[14], num(now)`, `session, epoch, started = ARGV[13], 'epoch', num(now)`, true},
+
+	{"the incarnation of a join", `if LEASE == '' and not redis.call('ZSCORE', NODES, INC) then return {'lapsed'} end`, ``, true},
+	{"the incarnation of who is reaped", `if not r or r.inc ~= INC then`, `if not r then`, true},
+	{"the end of a node", `local renewed = INC == '' or redis.call('ZREM', NODES, INC) == 1`, `local renewed = true`, true},
+	{"the lease of a node", `redis.call('ZRANGEBYSCORE', NODES, '-inf', num(now))`, `redis.call('ZRANGE', NODES, 0, -1)`, false},
+	{"the hold after an outage", `if beat[1] and now - tonumber(beat[1]) > NODE_LEASE / 2 then`, `if false then`, true},
+	{"the hold of nodes", `if not wait then`, `if true then`, true},
+	{"the hold of leases and graces", `local till = held()`, `local till = nil`, true},
+	{"the hold of who is reaped", `held() or 0)`, `0)`, false},
+	{"when a partition was looked after", `redis.call('HSET', BEAT, 'at', num(now))`, ``, false},
+	{"the connection of a hand-over", `if r and r.conn == ARGV[i + 2] and r.inc ~= '' then`, `if r and r.inc ~= '' then`, true},
+	{"who is away already, at a hand-over", `if r and r.conn == ARGV[i + 2] and r.inc ~= '' then`, `if r and r.conn == ARGV[i + 2] then`, false},
+	{"the grace of a 100ms client", `string.find(r.flags, 'i', 1, true) and IMPLICIT_GRACE or GRACE`, `GRACE`, true},
+	{"what is left of a grace when a node dies", `tonumber(lapsed or now) - NODE_LEASE + grace_of(r)`, `0`, false},
+	{"waiters whose socket is gone", `    redis.call('ZREM', BASE .. 'q:' .. room, waits)
+    redis.call('HDEL', BASE .. 'z:' .. room, waits)
+    redis.call('ZREM', W, member)
+`, ``, true},
+	{"a return within the grace", `  if r.inc == '' then
+    redis.call('ZREM', DUE, 'peer/' .. ROOM .. '/' .. PEER)
+  else`, `  if r.inc == '' then
+  else`, false},
+	{"the deadline of a lease or grace", `if not deadline or tonumber(deadline) > now then return {'ok', 0} end`, ``, true},
+	{"who came back when a grace is over", `if not r or r.inc ~= '' then
+  redis.call('ZREM', DUE, item)`, `if not r then
+  redis.call('ZREM', DUE, item)`, false},
+	{"the place of who moved to another node", `redis.call('SREM', served(r.inc), ROOM .. '/' .. PEER)
+  end
+  r.conn`, `local _ = r
+  end
+  r.conn`, false},
+	{"the place of who leaves", `redis.call('SREM', served(r.inc), ROOM .. '/' .. peer)`, `local _ = r`, false},
+	{"whose socket an incarnation has", `if r and r.inc == ARGV[1] then`, `if r then`, false},
+	{"places of a session that ended for all", `redis.call('SREM', served(r.inc), place) end`, `local _ = r end`, false},
+	{"graces of a session that ended for all", `redis.call('ZREM', DUE, 'peer/' .. place) end`, `local _ = r end`, false},
+	{"an incarnation that nobody is left of", `if #places == 0 then redis.call('ZREM', DUE, 'node/' .. ARGV[1]) end`, ``, false},
+
 	{"the limit of keys", `if not old and redis.call('HLEN', M) >= MAX_KEYS then return refuse('too_many') end`, ``, false},
 	{"the limit of all values", `if bytes > MAX_METADATA and bytes > metabytes then return refuse('too_large') end`, ``, false},
 	{"the size of what expired", `bytes = bytes + weight(key, rec)`, ``, false},

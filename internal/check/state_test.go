@@ -32,15 +32,15 @@ func (m *machine) check() {
 		m.checkState(r)
 		m.checkRaw(r)
 	}
+	m.checkPartition(false)
 }
 
-// checkTold compares what was published, and what the log kept of it, with what the model tells.
-func (m *machine) checkTold(r *watched) {
+// hear returns all that was published of the room and not compared yet.
+func (m *machine) hear(r *watched) []string {
 	m.t.Helper()
 	ctx := m.t.Context()
 	mark := "mark " + hearth.NewNonce()
 	m.ok(m.client.Publish(ctx, m.s.Channel(r.name), mark).Err())
-	var texts []string
 	for {
 		got, err := r.sub.ReceiveTimeout(ctx, patience)
 		m.ok(err)
@@ -49,10 +49,17 @@ func (m *machine) checkTold(r *watched) {
 			continue
 		}
 		if msg.Payload == mark {
-			break
+			return r.heard
 		}
-		texts = append(texts, msg.Payload)
+		r.heard = append(r.heard, msg.Payload)
 	}
+}
+
+// checkTold compares what was published, and what the log kept of it, with what the model tells.
+func (m *machine) checkTold(r *watched) {
+	m.t.Helper()
+	texts := m.hear(r)
+	r.heard = nil
 	events := make([]hearth.Event, len(texts))
 	for i, text := range texts {
 		c, prev, rest, err := hearth.ParseCursorLine(text)
@@ -197,8 +204,8 @@ func (m *machine) checkRaw(r *watched) {
 		m.t.Fatalf("%s: the first deadline is %d, but due says %d", r.name, ends[0].at, at)
 	}
 	for id, p := range r.peers {
-		if at := items["peer/"+r.name+"/"+id]; p.lease > 0 && at != p.leaseEnd {
-			m.t.Fatalf("the lease of %s ends at %d, but due says %d", id, p.leaseEnd, at)
+		if at := items["peer/"+r.name+"/"+id]; p.leaseEnd > 0 && at != p.leaseEnd {
+			m.t.Fatalf("the lease or grace of %s ends at %d, but due says %d", id, p.leaseEnd, at)
 		}
 	}
 }

@@ -38,7 +38,7 @@ type options struct {
 	partitions   int               // 0: four
 	links        bool              // each node has a link that can be cut
 	race         bool              // the binary has the race detector
-	binary       string            // a file, where it is not the product as it is
+	binary       string            // another build of the product
 	env          map[string]string // more settings, HEARTH_*
 }
 

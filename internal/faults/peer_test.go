@@ -29,6 +29,8 @@ type peer struct {
 	cancel context.CancelFunc
 	done   chan struct{} // its goroutine has ended
 
+	reading sync.Mutex // who holds it lets the client read nothing but what is on its way already
+
 	mu      sync.Mutex
 	moved   chan struct{} // closed, and made anew, whenever something below changes
 	w       *wire.Conn    // nil while it has none
@@ -209,6 +211,8 @@ func (p *peer) connect(ended time.Time) (*wire.Conn, error) {
 	defer cancel()
 	w, err := p.c.dial(ctx, n, p.room, p.id, "host", func(method string, params []byte) {
 		<-answered // the reader has the answer by now
+		p.reading.Lock()
+		defer p.reading.Unlock()
 		p.hear(w, method, params)
 	})
 	if err != nil {

@@ -48,6 +48,7 @@ end
 -- depart ends one membership; it returns 1 if the session ended with it, else 0.
 local function depart(peer, r, reason, by, text)
   local data = redis.call('HGET', P, peer)
+  local kept = redis.call('HSTRLEN', V, 'k/' .. peer) -- see _watch
   local databytes = tonumber(redis.call('HGET', S, 'db') or 0)
   redis.call('HDEL', C, peer)
   redis.call('ZREM', USERS, r.user .. '\n' .. ROOM .. '/' .. peer)
@@ -67,7 +68,8 @@ local function depart(peer, r, reason, by, text)
     return 1
   end
   if data then redis.call('HDEL', P, peer) end
-  redis.call('HDEL', V, 'a/' .. peer)
+  redis.call('HDEL', V, 'a/' .. peer, 'k/' .. peer)
+  if kept > 0 then redis.call('HINCRBY', S, 'kb', num(-kept)) end
   if linger then redis.call('ZADD', DUE, num(now + linger), EMPTY_ITEM) end
   let_go(peer)
   emit('leave', peer, r.conn, audience, extra, body)

@@ -1,4 +1,4 @@
--- include: _keys _event _peer _base _hold _time _lock _meta _sums _room _dead _leave
+-- include: _keys _event _peer _base _gone _hold _time _lock _meta _sums _room _dead _leave
 -- expire_peer: a peer did not come back in its grace, or did not renew the lease by which it joined over HTTP. Whoever sweeps
 -- may call it, any number of times.
 -- KEYS: the room's.
@@ -19,5 +19,7 @@ if till then
   redis.call('ZADD', DUE, num(till), item)
   return {'ok', 0}
 end
+local gone = redis.call('HLEN', GONE)
 depart(ARGV[3], r, 'timed_out', '-', '""')
+note_gone(ROOM .. '/' .. ARGV[3], r, gone)
 return {'ok', 1}

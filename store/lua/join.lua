@@ -1,15 +1,36 @@
--- include: _keys _event _peer _base _room _watch
+-- include: _keys _event _peer _base _gone _room _watch
 -- join: a peer becomes a member, or its newer connection takes it over. The first member begins the session.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3 peer, 4 user (JSON string), 5 role, 6 name (JSON string, '' if not given),
 --   7 data (JSON string, '' if not given), 8 groups (with commas), 9 conn, 10 incarnation, 11 flags, 12 lease (ms or ''),
---   13 session_id and 14 epoch of a new session, 15 how many peers to return, 16… watched keys (see _watch).
--- Returns: {'lapsed'} (the incarnation was ended), {'peer_exists'}, {'room_closed'}, {'too_many'}, {'too_large'}, or {'ok',
---   session, epoch, started_at, seq, n, peer_count, taken over (0/1), expires_at ('' without a lease), own record, own data, {peer, record, data, …}, {key, entry, …}}.
+--   13 session_id and 14 epoch of a new session, 15 how many peers to return,
+--   16 what is kept of watched keys (patterns with newlines between; '' none), or '*' if this is the return of a 100ms client,
+--   17… watched keys (see _watch). On a return nothing happens unless the peer is a member; role, name, data, groups and what
+--   it watches are as they were, and what peers it is given are all, or none in a large room.
+-- Returns: {'lapsed'} (the incarnation was ended), {'peer_exists'}, {'room_closed'}, {'too_many'}, {'too_large'}, or for a
+--   return {'absent'} or {'timed_out'} (it is none any more, since not long ago), or {'ok', session, epoch, started_at, seq, n,
+--   peer_count, taken over (0/1), expires_at ('' without a lease), own record, own data, {peer, record, data, …}, {key, entry, …},
+--   what it watches, {leave, …} (on a return: the last leaves of those who have left since it joined, newest first)}.
 local PEER, USER, NAME, DATA, CONN, FLAGS, LEASE = ARGV[3], ARGV[4], ARGV[6], ARGV[7], ARGV[9], ARGV[11], ARGV[12]
 local INC = LEASE == '' and ARGV[10] or ''
+local PLACE, BACK = ROOM .. '/' .. PEER, ARGV[16] == '*'
 -- One that slept on its way until its node was given up would leave a peer that nobody ever ends.
 if LEASE == '' and not redis.call('ZSCORE', NODES, INC) then return {'lapsed'} end
+-- missed_leaves returns, newest first, the last leaves since a peer joined of those who are not seen as members any more.
+local function missed_leaves(own)
+  local out, met = {}, {}
+  local first = math.max(tonumber(own.seq) - (seq - redis.call('LLEN', L)), 0)
+  local texts = redis.call('LRANGE', L, num(first), '-1')
+  for i = #texts, 1, -1 do
+    local peer = string.match(texts[i], '^[^\n]*\nleave %d+ (%S+) ')
+    if peer and not met[peer] then
+      met[peer] = true
+      local there = redis.call('HGET', C, peer)
+      if not there or string.find(unpack_record(there).flags, 'h', 1, true) then out[#out + 1] = texts[i] end
+    end
+  end
+  return out
+end
 local counts = redis.call('HMGET', S, 'hid', 'db', 'pc', 'pk')
 local hidden, databytes = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
 local joins, peak = tonumber(counts[3] or 0), tonumber(counts[4] or 0) -- hidden peers are in neither
@@ -21,8 +42,15 @@ if DATA == '""' then DATA = false elseif DATA == '' then DATA = olddata end
 local r
 if rec then
   r = unpack_record(rec)
-  if r.user ~= USER then return {'peer_exists'} end
-else
+end
+local gone = redis.call('HGET', GONE, PLACE)
+if BACK and (not r or r.user ~= USER) then return {gone_lately(gone, USER) and 'timed_out' or 'absent'} end
+if r and r.user ~= USER then return {'peer_exists'} end
+local kept = r and redis.call('HGET', V, 'k/' .. PEER) or ''
+local watches = BACK and kept or ARGV[16]
+local keptbytes, over = kept_bytes(watches, kept)
+if over then return {'too_large'} end
+if not r then
   local held = redis.call('HMGET', R, 'shut', 'max')
   if setting(held[1]) then return {'room_closed'} end
   if present >= math.min(setting(held[2]) or MAX_PEERS, MAX_PEERS) then return {'too_many'} end
@@ -58,6 +86,7 @@ else
   r = {conn = CONN, user = USER, role = role, groups = ARGV[8], name = NAME, inc = INC, flags = FLAGS,
     lease = '', joined = num(now), seq = num(seq + 1)}
   if HIDE then hidden = hidden + 1 end
+  if gone then redis.call('HDEL', GONE, PLACE) end
   redis.call('ZADD', USERS, 0, USER .. '\n' .. ROOM .. '/' .. PEER)
 end
 local expires = ''
@@ -73,6 +102,8 @@ redis.call('HSET', C, PEER, own)
 if DATA ~= olddata then
   if DATA then redis.call('HSET', P, PEER, DATA) else redis.call('HDEL', P, PEER) end
 end
+keep_watched(PEER, watches, kept, keptbytes)
+local left = BACK and missed_leaves(r) or {}
 if replaced then
   emit('conn', PEER, replaced, '0', peer_extra(r), '')
   if changed then emit('update', PEER, CONN, shown(r, '*'), peer_extra(r), peer_body(PEER, r, DATA)) end
@@ -85,10 +116,15 @@ if not replaced and not HIDE then
 end
 commit('hid', num(hidden), 'db', num(databytes), 'pc', num(joins), 'pk', num(peak))
 
--- At most that many others, whichever a scan meets first; a scan of a small room returns all of it.
+-- At most that many others, whichever a scan meets first; a scan of a small room returns all of it. On a return all of them: the
+-- client takes for gone whom the list has not.
 local others, want = {}, tonumber(ARGV[15])
-if want > 0 then
-  local found = redis.call('HSCAN', C, '0', 'COUNT', ARGV[15])[2]
+if BACK then want = count > LARGE_ROOM and 0 or present end
+local cursor = want > 0 and '0'
+while cursor do
+  local scan = redis.call('HSCAN', C, cursor, 'COUNT', num(want))
+  local found = scan[2]
+  cursor = BACK and scan[1] ~= '0' and scan[1]
   for i = 1, #found, 2 do
     if #others >= 3 * (want - 1) then break end
     if found[i] ~= PEER and not string.find(unpack_record(found[i + 1]).flags, 'h', 1, true) then
@@ -99,4 +135,4 @@ if want > 0 then
   end
 end
 return {'ok', session, epoch, started, num(seq), last, num(count), replaced and 1 or 0, expires,
-  own, DATA or '', others, watched(16)}
+  own, DATA or '', others, BACK and watched_by(kept) or watched(17), watches, left}

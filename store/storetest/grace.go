@@ -303,6 +303,7 @@ func testGraceEnds(f *fixture) {
 		f.drop(bob) // and in a grace of its own
 		w := f.watch(room)
 		f.pass(room, 6*time.Second)
+		f.ok(f.s.Settle(f.ctx(), store.DueItem{Kind: store.DuePeer, Room: room, Peer: "ann"})) // before what is left is buried
 		f.sweep(room)
 		w.tells()
 		f.equal("due", f.state(room)["due"][graceOf(room+"/ann")], "")

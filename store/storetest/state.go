@@ -212,7 +212,7 @@ func (f *fixture) leftOver() []string {
 		for it.Next(ctx) {
 			name := strings.TrimPrefix(it.Val(), f.env.Prefix+":")
 			_, kind, _ := strings.Cut(name, "}:")
-			if name != "partitions" && name != "live" && kind != "nodes" && kind != "beat" {
+			if name != "partitions" && name != "live" && kind != "nodes" && kind != "beat" && kind != "gone" {
 				mu.Lock()
 				found = append(found, name)
 				mu.Unlock()

@@ -1,0 +1,334 @@
+package faults
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// gauge reads a figure of a node; 0 if it doesn't answer.
+func (p *process) gauge(name string) float64 {
+	v, err := p.metric(name)
+	if err != nil {
+		return 0
+	}
+	return v
+}
+
+// TestGoroutines (20) connects and goes, many times: nothing of it is left in the node.
+func TestGoroutines(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, options{nodes: 1})
+	n := c.node(0)
+	total, batch := size(2000, 100_000), size(500, 2000)
+	seen := func() float64 { return n.gauge("go_goroutines") }
+	c.ghosts(n, "warm", []string{"warm"}, 20)[0].Cut()
+	base, peak := seen(), 0.0
+	began := time.Now()
+	for done := 0; done < total; done += batch {
+		gs := make([]ghost, batch)
+		if err := together(batch, 32, func(i int) error {
+			w, err := c.dial(t.Context(), n, fmt.Sprintf("crowd%d", i%50), fmt.Sprintf("p%d-%d", done, i), "host", nil)
+			if err != nil {
+				return err
+			}
+			gs[i].Conn = w
+			return w.Join(nil)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		peak = max(peak, seen())
+		if err := together(batch, 32, func(i int) error {
+			defer gs[i].Cut()
+			if i%4 != 0 {
+				return nil
+			}
+			_, err := gs[i].Call("leave", map[string]any{})
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	took := time.Since(began)
+	last := 0.0
+	await(t, "the goroutines to end", func() bool {
+		last = seen()
+		return last <= base+10
+	})
+	figures.did(total, 0)
+	figures.say(t, "%d connections that joined and went, in %s: goroutines %.0f before, %.0f at the most, %.0f after", total, took.Round(time.Second),
+		base, peak, last)
+	if peak < base+float64(batch) {
+		t.Errorf("%.0f goroutines with %d connections: what was counted?", peak, batch)
+	}
+}
+
+// TestSlowClient (38) lets clients stop reading: they are closed with 4429, others don't notice, and after they have come
+// back they have missed nothing.
+func TestSlowClient(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, options{nodes: 2, env: map[string]string{"HEARTH_LOG_EVENTS": "100000", "HEARTH_LOG_BYTES": "1073741824"}})
+	const room = "slow"
+	n := c.node(0)
+	writer := c.newPeer(room, "writer", nil, on(c.node(1))).connected()
+	var slow []*peer
+	for i := range size(3, 20) {
+		slow = append(slow, c.newPeer(room, fmt.Sprintf("slow%d", i), nil, on(n)).connected())
+	}
+	var mu sync.Mutex
+	sent := map[int]time.Time{}
+	var late []time.Duration
+	number := regexp.MustCompile(`"message":"(\d+) `)
+	for i := range 5 {
+		c.join(n, room, fmt.Sprintf("quick%d", i), nil, func(method string, params []byte) {
+			if m := number.FindSubmatch(params); method == "on-broadcast" && m != nil {
+				i, _ := strconv.Atoi(string(m[1])) //nolint:errcheck // digits
+				mu.Lock()
+				late = append(late, time.Since(sent[i]))
+				mu.Unlock()
+			}
+		})
+	}
+	text, count := strings.Repeat("x", 16<<10), 0
+	heap := 0.0
+	send := func(until func(i int) bool) []time.Duration {
+		mu.Lock()
+		late = nil
+		mu.Unlock()
+		first := count
+		for ; !until(count - first); count++ {
+			mu.Lock()
+			sent[count] = time.Now()
+			mu.Unlock()
+			if _, err := writer.write("broadcast", map[string]any{"info": map[string]any{"message": fmt.Sprintf("%d %s", count, text)}}); err != nil {
+				t.Fatal(err)
+			}
+			if count%100 == 0 {
+				heap = max(heap, n.gauge("go_memstats_heap_inuse_bytes"))
+			}
+		}
+		await(t, "all to have heard all", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(late) == 5*(count-first)
+		})
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(late)
+	}
+	before := send(func(i int) bool { return i == 500 })
+	base := heap
+	sockets := n.gauge("hearth_connections")
+	for _, p := range slow {
+		p.reading.Lock()
+	}
+	stalled := time.Now()
+	least := size(1000, 4000)
+	after := send(func(i int) bool {
+		return i >= least && i%50 == 0 && n.gauge("hearth_connections") == sockets-float64(len(slow)) || time.Since(stalled) > 2*patience
+	})
+	gone := time.Since(stalled)
+	for _, p := range slow {
+		p.reading.Unlock()
+	}
+	for _, p := range slow {
+		j := p.back(1)
+		p.mu.Lock()
+		if p.closes[0] != 4429 {
+			t.Errorf("%s was closed with %d", p.id, p.closes[0])
+		}
+		p.mu.Unlock()
+		if !j.recovered {
+			t.Errorf("%s came back %+v", p.id, j)
+		}
+	}
+	c.atRest(room, append(slow, writer)...)
+	figures.did(count, len(slow))
+	figures.recovery(nil)
+	figures.say(t, "%d clients stopped reading: %d messages of 16 KiB and %s later their sockets were gone, closed with 4429; others heard a message after "+
+		"%s before and %s meanwhile; the node's heap was %.0f MiB before and %.0f MiB at the most; after their return they had missed nothing",
+		len(slow), len(after)/5, gone.Round(100*time.Millisecond), quantiles(before), quantiles(after), base/(1<<20), heap/(1<<20))
+	if heap > base+float64(len(slow)*(4<<20)+(128<<20)) {
+		t.Errorf("the heap grew from %.0f to %.0f", base, heap)
+	}
+	if a, b := quantile(before, .99), quantile(after, .99); b > 10*a+time.Second {
+		t.Errorf("others heard after p99 %s, before %s", b, a)
+	}
+}
+
+// ops says how many commands a second Redis executes at the most until it is stopped.
+func (c *cluster) ops() (stop func() int) {
+	end, ended, most := make(chan struct{}), make(chan struct{}), 0
+	go func() { // ends by stop
+		defer close(ended)
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-end:
+				return
+			case <-tick.C:
+			}
+			text, err := c.redis.Info(c.Context(), "stats").Result()
+			if err != nil {
+				continue
+			}
+			_, rest, _ := strings.Cut(text, "instantaneous_ops_per_sec:")
+			line, _, _ := strings.Cut(rest, "\r\n")
+			if n, err := strconv.Atoi(line); err == nil {
+				most = max(most, n)
+			}
+		}
+	}()
+	return func() int {
+		close(end)
+		<-ended
+		return most
+	}
+}
+
+// TestStorm (40) kills a node whose clients come back all at once.
+func TestStorm(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, options{})
+	n, rooms := size(200, 3000), size(10, 60)
+	victim := c.node(0)
+	var watch []*peer
+	for i := range rooms {
+		watch = append(watch, c.newPeer("storm"+strconv.Itoa(i), "writer", nil, on(c.node(1))))
+	}
+	peers := make([]*peer, n)
+	for i := range peers {
+		peers[i] = c.newPeer("storm"+strconv.Itoa(i%rooms), fmt.Sprintf("p%d", i), nil, c.first(victim))
+	}
+	for _, p := range slices.Concat(watch, peers) {
+		p.connected()
+	}
+	acked := 0
+	say := func() {
+		for _, p := range watch {
+			if _, err := p.write("set-metadata", map[string]any{"key": "k", "data": acked}); err != nil {
+				t.Fatal(err)
+			}
+			acked++
+		}
+	}
+	say()
+	stop := c.ops()
+	at := time.Now()
+	victim.kill()
+	say() // is missed by all of them
+	var away []time.Duration
+	resumed, recovered := 0, 0
+	for _, p := range peers {
+		j := p.back(1)
+		away = append(away, j.away)
+		if j.resumed {
+			resumed++
+		}
+		if j.recovered {
+			recovered++
+		}
+	}
+	settled := time.Since(at)
+	most := stop()
+	lost := 0
+	for i := range rooms {
+		room := "storm" + strconv.Itoa(i)
+		var here []*peer
+		for j := i; j < n; j += rooms {
+			here = append(here, peers[j])
+		}
+		c.atRest(room, append(here, watch[i])...)
+	}
+	for _, p := range peers {
+		lost += len(c.books.leaves(p.room, p.id))
+	}
+	if lost != 0 || resumed != n {
+		t.Errorf("%d of %d were resumed, %d left", resumed, n, lost)
+	}
+	figures.did(acked+2*n, 1)
+	figures.recovery(away)
+	figures.say(t, "%d clients of a killed node in %d rooms came back at once: all there after %s, each away %s; %d resumed, %d with what they missed, %d lost; "+
+		"Redis executed at most %d commands a second", n, rooms, settled.Round(time.Millisecond), quantiles(away), resumed, recovered, lost, most)
+}
+
+// TestSoak (53) goes on for long, with a random mix of everything.
+func TestSoak(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, options{race: *long})
+	s := seedOf(t)
+	l := c.load(loadOptions{seed: s, rooms: size(3, 8), workers: 6, pace: size(10*time.Millisecond, 20*time.Millisecond)})
+	d := size(10*time.Second, *soak)
+	rnd := random(s, 0)
+	faults := 0
+	var memory []float64 // of the node that is left in peace
+	var frozen *process
+	next := time.Now()
+	for began := time.Now(); time.Since(began) < d && t.Context().Err() == nil; {
+		memory = append(memory, c.node(2).gauge("process_resident_memory_bytes"))
+		if frozen != nil {
+			frozen.thaw()
+			frozen = nil
+		}
+		if time.Now().After(next) {
+			next = time.Now().Add(time.Duration(2000+rnd.IntN(4000)) * time.Millisecond)
+			i := rnd.IntN(2)
+			switch rnd.IntN(5) {
+			case 0:
+				c.node(i).kill()
+				c.restart(i)
+			case 1:
+				c.node(i).term()
+				c.node(i).stopped()
+				c.restart(i)
+			case 2:
+				frozen = c.node(i)
+				frozen.freeze()
+			case 3:
+				for _, w := range l.workers {
+					if !w.churn && rnd.IntN(2) == 0 {
+						w.drop()
+					}
+				}
+			case 4:
+				// Ends all connections of the nodes to Redis, subscriptions among them.
+				for _, kind := range []string{"normal", "pubsub"} {
+					_ = c.redis.ClientKillByFilter(t.Context(), "TYPE", kind, "SKIPME", "yes").Err()
+				}
+			}
+			faults++
+		}
+		pass(t, time.Second)
+	}
+	if frozen != nil {
+		frozen.thaw()
+	}
+	o := l.clean(t, faults)
+	slope := slopeOf(memory) * 60
+	half := memory[len(memory)/2:]
+	figures.say(t, "%s of a random mix, %d operations, %d faults%s: resident memory of a node %.0f MiB at the half, %.0f MiB at the end, slope %.2f MiB a minute over "+
+		"the second half", d, o.ops, faults, size("", ", race-built, 0 races"), half[0]/(1<<20), half[len(half)-1]/(1<<20), slopeOf(half)*60/(1<<20))
+	if *long && d >= 30*time.Minute && slope > 2<<20 {
+		t.Errorf("memory grows by %.0f bytes a minute", slope)
+	}
+}
+
+// slopeOf is by how much a figure grows from one value to the next, by least squares.
+func slopeOf(v []float64) float64 {
+	if len(v) < 2 {
+		return 0
+	}
+	var sx, sy, sxx, sxy float64
+	for i, y := range v {
+		x := float64(i)
+		sx, sy, sxx, sxy = sx+x, sy+y, sxx+x*x, sxy+x*y
+	}
+	n := float64(len(v))
+	return (n*sxy - sx*sy) / (n*sxx - sx*sx)
+}
