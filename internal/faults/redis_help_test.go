@@ -105,7 +105,9 @@ func (c *cluster) back(kind string, t time.Time, pulses ...*pulse) {
 	for _, p := range pulses {
 		await(c, "writes of "+p.room+" after "+kind, func() bool { return p.since(t) >= 3 })
 		if kind != "" {
-			figures.outage(kind, p.silence(t))
+			longest := p.silence(t)
+			c.Logf("%s: no write of %s for %s", kind, p.room, longest)
+			figures.outage(kind, longest)
 		}
 	}
 }

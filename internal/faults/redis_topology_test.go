@@ -11,11 +11,14 @@ import (
 	"github.com/hearthstore/hearth/internal/redistest"
 )
 
+// longLog is for tests in which nodes hear nothing for seconds: what the log still has, clients are told of.
+var longLog = map[string]string{"HEARTH_LOG_EVENTS": "100000", "HEARTH_LOG_BYTES": "100000000"}
+
 // TestSentinelKill kills the master; sentinels put a replica in its place, which may lack what came last.
 func TestSentinelKill(t *testing.T) {
 	t.Parallel()
 	s := redistest.Sentinel(t)
-	c := newCluster(t, options{url: s.URL})
+	c := newCluster(t, options{url: s.URL, env: longLog})
 	l := c.load(loadOptions{seed: seedOf(t)})
 	pulses := c.pulses(l.rooms...)
 	kills := size(1, 5)
@@ -25,6 +28,7 @@ func TestSentinelKill(t *testing.T) {
 		at := time.Now()
 		master.Kill(t)
 		s.AwaitFailover(t, master)
+		t.Logf("replaced after %s", time.Since(at))
 		c.back("sentinel: the master killed", at, pulses...)
 		if *long {
 			master.Start(t)
@@ -50,7 +54,7 @@ func TestSentinelPartition(t *testing.T) {
 			t.Parallel()
 			// Nodes come as a user of their own, whom the cut spares.
 			s := redistest.Sentinel(t, append(opts, redistest.Directive("user", "app", "on", ">pw", "~*", "&*", "+@all"))...)
-			c := newCluster(t, options{url: strings.Replace(s.URL, "://", "://app:pw@", 1)})
+			c := newCluster(t, options{url: strings.Replace(s.URL, "://", "://app:pw@", 1), env: longLog})
 			l := c.load(loadOptions{seed: seedOf(t)})
 			pulses := c.pulses(l.rooms...)
 			cuts := size(1, 4)
@@ -130,7 +134,7 @@ func slotOf(t *testing.T, s *redistest.ClusterServers, tag string) int {
 func TestReshard(t *testing.T) {
 	t.Parallel()
 	s := redistest.Cluster(t, redistest.Calm())
-	c := newCluster(t, options{url: s.URL})
+	c := newCluster(t, options{url: s.URL, env: longLog})
 	l := c.load(loadOptions{seed: seedOf(t), rooms: size(3, 6)})
 	pulses := c.pulses(l.rooms...)
 	rnd := random(seedOf(t), 0)
@@ -164,7 +168,7 @@ func TestReshard(t *testing.T) {
 func TestClusterFailover(t *testing.T) {
 	t.Parallel()
 	s := redistest.Cluster(t)
-	c := newCluster(t, options{url: s.URL})
+	c := newCluster(t, options{url: s.URL, env: longLog})
 	l := c.load(loadOptions{seed: seedOf(t), rooms: size(3, 6)})
 	pulses := c.pulses(l.rooms...)
 	kills := size(1, 6)
@@ -207,7 +211,7 @@ func TestClusterFailover(t *testing.T) {
 func TestPartitionOut(t *testing.T) {
 	t.Parallel()
 	s := redistest.Cluster(t, redistest.AOF(), redistest.Calm())
-	c := newCluster(t, options{url: s.URL, partitions: 6})
+	c := newCluster(t, options{url: s.URL, partitions: 6, env: longLog})
 	l := c.load(loadOptions{seed: seedOf(t), rooms: 6, workers: 2})
 	pulses := c.pulses(l.rooms...)
 	of, _ := tags(t, s, c.prefix, l.rooms...)
