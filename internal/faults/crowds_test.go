@@ -72,7 +72,7 @@ func TestGoroutines(t *testing.T) {
 // back they have missed nothing.
 func TestSlowClient(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, options{nodes: 2, env: map[string]string{"HEARTH_LOG_EVENTS": "100000", "HEARTH_LOG_BYTES": "8388608"}})
+	c := newCluster(t, options{nodes: 2, grace: 40 * time.Second, lease: time.Minute, env: map[string]string{"HEARTH_LOG_EVENTS": "100000", "HEARTH_LOG_BYTES": "8388608"}})
 	const room = "slow"
 	n := c.node(0)
 	writer := c.newPeer(room, "writer", nil, on(c.node(1))).connected()
