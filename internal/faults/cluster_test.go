@@ -175,12 +175,12 @@ func (c *cluster) node(i int) *process {
 	return c.nodes[i%len(c.nodes)]
 }
 
-// live returns the nodes that have not ended.
+// live returns the nodes that have been ready and have not ended.
 func (c *cluster) live() (out []*process) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, n := range c.nodes {
-		if !n.gone() {
+		if n.up.Load() && !n.gone() {
 			out = append(out, n)
 		}
 	}

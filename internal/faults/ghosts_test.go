@@ -302,6 +302,8 @@ func TestPause(t *testing.T) {
 // TestFirst expects that the choice of nodes is what tests take it for.
 func TestFirst(t *testing.T) {
 	a, b := &process{name: "a", ended: make(chan struct{})}, &process{name: "b", ended: make(chan struct{})}
+	a.up.Store(true)
+	b.up.Store(true)
 	c := &cluster{TB: t, nodes: []*process{a, b}}
 	if at := c.first(a); at() != a || at() != b || at() != b {
 		t.Error("not the first one once")

@@ -71,6 +71,10 @@ func newNamespace(tb testing.TB) (*namespace, error) {
 	return ns, nil
 }
 
+// The main thread stays where it is: a thread that was in another namespace ends with its goroutine, but the main one can't
+// end, and the process's own namespace is that of its main thread. Nothing but the main goroutine runs on it from here on.
+func init() { runtime.LockOSThread() } //nolint:gochecknoinits // it has to be before the first test
+
 // unshare makes a network namespace and returns what keeps it.
 func unshare() (fd *os.File, err error) {
 	done := make(chan struct{})

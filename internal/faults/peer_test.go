@@ -210,6 +210,9 @@ func (p *peer) connect(ended time.Time) (*wire.Conn, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, joinWithin)
 	defer cancel()
 	w, err := p.c.dial(ctx, n, p.room, p.id, "host", func(method string, params []byte) {
+		if method == "on-drain" {
+			return // may come before the answer
+		}
 		<-answered // the reader has the answer by now
 		p.reading.Lock()
 		defer p.reading.Unlock()

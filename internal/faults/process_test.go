@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
@@ -57,7 +58,8 @@ func binary(tb testing.TB, race bool) string {
 type process struct {
 	tb   testing.TB
 	name string
-	url  string // http://host:port
+	url  string      // http://host:port; set by who awaits it, before up
+	up   atomic.Bool // it has been ready
 	cmd  *exec.Cmd
 	link link // to Redis; nil if nothing is there to cut
 
@@ -147,6 +149,7 @@ func (p *process) await() *process {
 		}
 		return p.ready()
 	})
+	p.up.Store(true)
 	return p
 }
 
