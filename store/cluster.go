@@ -38,12 +38,12 @@ func (s *Store) load(ctx context.Context) error {
 }
 
 func (s *Store) loadInto(ctx context.Context, client redis.UniversalClient) error {
-	pipe := client.Pipeline()
-	for _, script := range s.scripts {
-		script.Load(ctx, pipe)
+	for _, script := range s.scripts { // one by one: in a pipeline Load forgets the script's hash, and each call would send the text
+		if err := script.Load(ctx, client).Err(); err != nil {
+			return err
+		}
 	}
-	_, err := pipe.Exec(ctx)
-	return err
+	return nil
 }
 
 // masterPatience is for how long one master of a cluster is waited for by Ping.
