@@ -13,13 +13,13 @@ import (
 	"github.com/hearthstore/hearth/node"
 )
 
-// comesBack connects as a 100ms client does that knows it has joined, and takes off the inbox what it is told of the room.
-func (c *cluster) comesBack(i int, room, peer, role string) *client {
+// comesBack connects as the 100ms client of ann does that knows it has joined, and takes off the inbox what it is told of the room.
+func (c *cluster) comesBack(i int, role string) *client {
 	c.Helper()
-	k := c.hms(i, room, peer, role)
+	k := c.hms(i, "r", "ann", role)
 	k.send(`{"method":"ping","params":{"timestamp":1},"id":"back"}`)
 	k.hears("on-policy-change", "name", role)
-	k.hears("room-info", "room_id", room)
+	k.hears("room-info", "room_id", "r")
 	return k
 }
 
@@ -130,7 +130,7 @@ func TestHMSClientComesBackBeforeItsOldSocketIsGone(t *testing.T) {
 	k.hears("on-metadata-change", "values.0.data", "1")
 	// And again, many times over.
 	for i := range 10 {
-		next := c.comesBack(i%2, "r", "ann", "guest")
+		next := c.comesBack(i%2, "guest")
 		next.hears("on-metadata-change", "values.0.data", "1")
 		k.closed(node.CloseReplaced)
 		k = next
@@ -146,7 +146,7 @@ func TestHMSClientThatComesBackMayJoin(t *testing.T) {
 	ann.ok("listen-metadata-change", object{"keys": []string{"k"}})
 	c.settle("r", ann, bob)
 	ann.drop()
-	k := c.comesBack(1, "r", "ann", "guest")
+	k := c.comesBack(1, "guest")
 	k.next("on-metadata-change")
 	// A join that is refused leaves it what it was.
 	k.fails("join", object{"name": strings.Repeat("x", 2000)}, 413, "too_large")
@@ -170,7 +170,7 @@ func TestHMSClientThatComesBackMayJoin(t *testing.T) {
 	k = c.hms(0, "r", "ann", "guest")
 	has(t, "join", k.ok("join", object{"name": "Ann", "listen": []string{"k"}}), "resumed", "true")
 	k.drop()
-	k = c.comesBack(1, "r", "ann", "guest")
+	k = c.comesBack(1, "guest")
 	k.hears("on-metadata-change", "values.0.data", "2")
 }
 
@@ -239,7 +239,7 @@ func TestAnotherUserDoesNotComeBackToAPeer(t *testing.T) {
 			t.Errorf("eve was told %s", eve.inbox)
 		}
 	}
-	c.comesBack(1, "r", "ann", "host").hears("peer-list", "peers.#", "2")
+	c.comesBack(1, "host").hears("peer-list", "peers.#", "2")
 }
 
 // A 410 ends such a client for good, so one that has a place must not get it.
@@ -248,7 +248,7 @@ func TestHMSClientComesBackToAShutRoom(t *testing.T) {
 	ann := c.hmsJoin(0, "r", "ann", "guest")
 	c.do("PUT", "/v1/rooms/r", c.server(), `{"enabled":false,"max_peers":1}`).is(200)
 	ann.drop()
-	k := c.comesBack(1, "r", "ann", "guest")
+	k := c.comesBack(1, "guest")
 	has(t, "join", k.ok("join", nil), "resumed", "true")
 	c.hms(1, "r", "bob", "guest").fails("join", nil, 410, "room_closed")
 }
@@ -260,13 +260,13 @@ func TestHMSClientComesBackToManyPeers(t *testing.T) {
 		c.do("PUT", fmt.Sprintf("/v1/rooms/r/peers/p%d", i), c.server(), `{"role":"guest"}`).is(201)
 	}
 	ann.drop()
-	k := c.comesBack(1, "r", "ann", "guest")
+	k := c.comesBack(1, "guest")
 	k.hears("peer-list", "peers.#", "220", "total", "220", "truncated", "false")
 	c.do("PUT", "/v1/rooms/r/peers/one-more", c.server(), `{"role":"guest"}`).is(201)
 	k.next("session-info")
 	k.drop()
 	// A list that isn't complete would make it take others for gone, so it gets none.
-	k = c.comesBack(0, "r", "ann", "guest")
+	k = c.comesBack(0, "guest")
 	k.hears("session-info", "peer_count", "221")
 	k.ok("ping", nil)
 	for _, m := range k.inbox {
