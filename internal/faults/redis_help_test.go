@@ -118,7 +118,7 @@ type tally struct {
 	acked int // acknowledged writes
 	// unheard are lost messages: nobody was told of them, and the log of which they were is over. The rest of lost is state.
 	unheard int
-	forks int // changes that were told differently in logs that are over, of which all were told
+	forks   int // changes that were told differently in logs that are over, of which all were told
 }
 
 func (t *tally) String() string {

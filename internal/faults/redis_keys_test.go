@@ -25,7 +25,7 @@ func TestKeyLeak(t *testing.T) {
 	}
 	before := memory()
 	const hands = 8
-	each := size(60, 1500)
+	each := size(30, 400)
 	var wg sync.WaitGroup
 	for hand := range hands {
 		wg.Go(func() {
