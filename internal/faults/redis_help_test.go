@@ -116,11 +116,14 @@ func (c *cluster) back(kind string, t time.Time, pulses ...*pulse) {
 type tally struct {
 	*outcome
 	acked int // acknowledged writes
-	forks int // changes that were told differently in logs that are over, of which all were told
+	// unheard are lost messages: nobody was told of them, and the log of which they were is over. The rest of lost is state.
+	unheard int
+	forks   int // changes that were told differently in logs that are over, of which all were told
 }
 
 func (t *tally) String() string {
-	return fmt.Sprintf("%s; %d writes acknowledged, %d changes of logs that are over told differently", t.outcome, t.acked, t.forks)
+	return fmt.Sprintf("%s; %d writes acknowledged, of those lost %d messages that nobody was told; %d changes of logs that are over told differently",
+		t.outcome, t.acked, t.unheard, t.forks)
 }
 
 // tally ends a load and its pulses and compares, as check does; but a log may have been given up for a new one, by which
@@ -150,6 +153,9 @@ func (l *load) tally(pulses ...*pulse) *tally {
 		wrong := l.c.readLog(room)
 		wrong = append(wrong, l.c.books.inTurn(room, at.epoch)...)
 		for _, p := range peers {
+			p.mu.Lock()
+			p.spans = slices.DeleteFunc(p.spans, func(s span) bool { return s.epoch != at.epoch })
+			p.mu.Unlock()
 			wrong = append(wrong, p.audit(at)...)
 		}
 		for _, why := range wrong {
@@ -292,6 +298,7 @@ func (l *load) weigh(t *tally, room string, at *state, pulses []*pulse) {
 			t.acked++
 			if !heard[id] {
 				t.lost++
+				t.unheard++
 			}
 		}
 	}
@@ -305,6 +312,9 @@ func (t *tally) record(tb testing.TB, mode string, faults int) {
 	figures.lostOf(mode, t.lost, t.acked)
 	figures.diverged(t.diverged)
 	figures.recovery(t.away)
+	if t.lost > 0 {
+		figures.say(tb, "of %d acknowledged writes lost, %d are messages that nobody was told, the rest state", t.lost, t.unheard)
+	}
 	if t.acked == 0 {
 		tb.Error("nothing was acknowledged")
 	}
