@@ -87,7 +87,7 @@ func TestSlowClient(t *testing.T) {
 	for i := range 5 {
 		c.join(n, room, fmt.Sprintf("quick%d", i), nil, func(method string, params []byte) {
 			if m := number.FindSubmatch(params); method == "on-broadcast" && m != nil {
-				i, _ := strconv.Atoi(string(m[1])) //nolint:errcheck // digits
+				i, _ := strconv.Atoi(string(m[1]))
 				mu.Lock()
 				late = append(late, time.Since(sent[i]))
 				mu.Unlock()

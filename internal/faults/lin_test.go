@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -193,7 +194,7 @@ func (h *linHistory) check() string {
 			in := op.Input.(linCall) //nolint:errcheck // see above
 			expect := "any"
 			if in.expect != nil {
-				expect = fmt.Sprint(*in.expect)
+				expect = strconv.FormatUint(*in.expect, 10)
 			}
 			fmt.Fprintf(&text, "\nclient %d, %d–%d: %s %s %s %s if %s -> %+v", op.ClientId, op.Call, op.Return, in.part, in.op, in.value, in.conn,
 				expect, op.Output)
@@ -266,7 +267,7 @@ func (k *linClient) run(ctx context.Context, n int) {
 		n -= life
 		open := true
 		for ; open && life > 0; life-- {
-			if open = k.call(w, part); open {
+			if open = k.call(w, part); open { //nolint:contextcheck // its calls end with the test
 				alive = k.now()
 			}
 			pass(k, time.Duration(k.rnd.IntN(8))*time.Millisecond)
