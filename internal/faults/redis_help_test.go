@@ -48,7 +48,7 @@ func (p *pulse) run(ctx context.Context) {
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		began := time.Now()
-		_, err := p.write("update-metadata", map[string]any{"ops": []map[string]any{{"op": "increment", "key": "pulse", "by": 1}}}) //nolint:contextcheck // a write that has begun gets its outcome
+		_, err := p.write("update-metadata", map[string]any{"ops": []map[string]any{{"op": "increment", "key": "pulse", "by": 1}}})
 		p.mu.Lock()
 		switch {
 		case err == nil:
@@ -59,7 +59,7 @@ func (p *pulse) run(ctx context.Context) {
 		if err != nil && !errors.Is(err, errUnknown) && p.ctx.Err() == nil {
 			p.failed = err
 		}
-		over := p.failed != nil || p.peer.ctx.Err() != nil
+		over := p.failed != nil || p.ctx.Err() != nil
 		p.mu.Unlock()
 		if over {
 			return

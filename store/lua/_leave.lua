@@ -50,6 +50,7 @@ local function depart(peer, r, reason, by, text)
   local data = redis.call('HGET', P, peer)
   local kept = redis.call('HSTRLEN', V, 'k/' .. peer) -- see _watch
   local databytes = tonumber(redis.call('HGET', S, 'db') or 0)
+  if r.inc ~= '' then redis.call('SCARD', served(r.inc)) end -- no wrong type: see _event
   redis.call('HDEL', C, peer)
   redis.call('ZREM', USERS, r.user .. '\n' .. ROOM .. '/' .. peer)
   if r.inc ~= '' then
