@@ -55,7 +55,7 @@ var mutants = []mutant{
 	{"the epoch of a session", `session, epoch, started = ARGV[13], ARGV[14], num(now)`, `session, epoch, started = ARGV[13], 'epoch', num(now)`, true},
 
 	{"the incarnation of a join", `if LEASE == '' and not redis.call('ZSCORE', NODES, INC) then return {'lapsed'} end`, ``, true},
-	{"the incarnation of who is reaped", `if not r or r.inc ~= INC then`, `if not r then`, true},
+	{"the incarnation of who is reaped", `if not r or r.inc ~= INC then`, `if not r then`, false},
 	{"the end of a node", `local renewed = INC == '' or redis.call('ZREM', NODES, INC) == 1`, `local renewed = true`, true},
 	{"the lease of a node", `redis.call('ZRANGEBYSCORE', NODES, '-inf', num(now))`, `redis.call('ZRANGE', NODES, 0, -1)`, false},
 	{"the hold after an outage", `if beat[1] and now - tonumber(beat[1]) > NODE_LEASE / 2 then`, `if false then`, true},

@@ -30,8 +30,11 @@ var (
 	}
 	requests = [][3]string{
 		{"GET", "/rooms", ""},
-		{"GET", "/rooms/room", ""}, {"GET", "/rooms/room/peers", ""}, {"GET", "/rooms/room/metadata", ""},
-		{"PUT", "/rooms/room/peers/web", `{"lease_ms":60000}`}, {"POST", "/rooms/room/messages", `{"message":"hi"}`},
+		{"GET", "/rooms/room", ""},
+		{"GET", "/rooms/room/peers", ""},
+		{"GET", "/rooms/room/metadata", ""},
+		{"PUT", "/rooms/room/peers/web", `{"lease_ms":60000}`},
+		{"POST", "/rooms/room/messages", `{"message":"hi"}`},
 		{"PATCH", "/rooms/room/metadata", `{"ops":[{"op":"set","key":"b","data":1}]}`},
 	}
 )
