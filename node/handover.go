@@ -17,16 +17,21 @@ const handoverBatch = 500
 type handover struct {
 	mu      sync.Mutex
 	waiting map[int][]store.Place // by partition, while a goroutine sends them
-	owed    sync.WaitGroup        // one for each
+	owed    int                   // how many there are
+	none    chan struct{}         // closed when none are owed; nil while nobody waits for that
+	closed  bool                  // nobody sends any more: the node's lease ends who comes yet
 }
 
 // handOver lets a peer, whose socket is gone, have its grace.
 func (n *Node) handOver(room, peer, secret string) {
 	p := n.store.Partition(room)
 	h := &n.handover
-	h.owed.Add(1)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.closed {
+		return
+	}
+	h.owed++
 	waiting, busy := h.waiting[p]
 	h.waiting[p] = append(waiting, store.Place{Room: room, Peer: peer, Conn: secret})
 	if !busy {
@@ -52,8 +57,8 @@ func (n *Node) sendHandovers(partition int) {
 			wait = 50 * time.Millisecond
 			h.mu.Lock()
 			h.waiting[partition] = h.waiting[partition][done:]
+			h.settled(done)
 			h.mu.Unlock()
-			h.owed.Add(-done)
 			n.sweeper.note(partition, n.Limits().Grace)
 			continue
 		}
@@ -63,8 +68,8 @@ func (n *Node) sendHandovers(partition int) {
 		select {
 		case <-n.ctx.Done():
 			h.mu.Lock()
-			h.owed.Add(-len(h.waiting[partition]))
-			h.waiting[partition] = nil // their node's lease ends them
+			h.settled(len(h.waiting[partition]))
+			delete(h.waiting, partition) // their node's lease ends them
 			h.mu.Unlock()
 			return
 		case <-time.After(wait):
@@ -99,15 +104,37 @@ func (n *Node) sendHandover(partition int, batch []store.Place) (done int, err e
 
 // Wait returns when the store knows of every socket that is gone, or ctx ends. Nothing may join meanwhile.
 func (n *Node) Wait(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() { // ends with what is owed, which Close ends at the latest
-		n.handover.owed.Wait()
-		close(done)
-	}()
 	select {
-	case <-done:
+	case <-n.handover.idle():
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// idle returns a channel that is closed once none are owed.
+func (h *handover) idle() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.none == nil {
+		h.none = make(chan struct{})
+	}
+	none := h.none
+	h.settled(0)
+	return none
+}
+
+// settled takes note that so many are not owed any more. h.mu is held.
+func (h *handover) settled(n int) {
+	if h.owed -= n; h.owed == 0 && h.none != nil {
+		close(h.none)
+		h.none = nil
+	}
+}
+
+// close makes who comes from here on be left to the node's lease: a socket may outlive the time that it was given.
+func (h *handover) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
 }

@@ -125,6 +125,7 @@ func (n *Node) Ready(ctx context.Context) error {
 // before: see Member.Drop and Wait.
 func (n *Node) Close() {
 	n.cancel()
+	n.handover.close() // no goroutine may begin while they are waited for
 	n.wg.Wait()
 	n.hub.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), CallTimeout)

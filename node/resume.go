@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/auth"
@@ -27,7 +28,8 @@ type comeback struct {
 }
 
 // enter runs the join script. Who resumes asks for no snapshot at first: most get what they missed from the log. If that
-// can't be, the script runs once more, as a takeover by the same connection, and brings the snapshot of one seq.
+// can't be, the script runs once more, as a takeover by the same connection, and brings the snapshot of one seq. Whoever took
+// the peer over or ended its membership in between came later, and that stands.
 func (m *Member) enter(ctx context.Context, q *JoinParams, r *store.JoinRequest) error {
 	if q.Resume != nil {
 		r.Peers, r.Watch = 0, nil
@@ -47,12 +49,16 @@ func (m *Member) enter(ctx context.Context, q *JoinParams, r *store.JoinRequest)
 	if same && q.Resume.At.Epoch == j.Epoch && m.recover(ctx, q.Resume.At) {
 		return nil
 	}
-	r.Peers, r.Watch = hearth.MaxSnapshotPeer, q.Listen
+	r.Peers, r.Watch, r.Again = hearth.MaxSnapshotPeer, q.Listen, true
 	if m.Welcome, err = m.lease.join(ctx, m, r); err != nil {
 		m.node.handOver(m.room, m.conn.Peer, m.conn.Secret) //nolint:contextcheck // it has to be repeated after ctx has ended
+		if errors.Is(err, store.ErrSuperseded) {
+			err = &hearth.Error{
+				Reason: hearth.ReasonUnavailable, Detail: "the membership ended or was taken over meanwhile; join again", RetryAfter: time.Second,
+			}
+		}
 		return err
 	}
-	m.Resumed = m.Resumed && m.Welcome.ID == j.ID && m.Welcome.TakenOver
 	m.from = m.Welcome.Cursor()
 	return nil
 }

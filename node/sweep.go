@@ -28,6 +28,11 @@ const (
 // fail, and that the store does not take it for away.
 func tickEvery(lease time.Duration) time.Duration { return min(3*time.Second, lease/5) }
 
+// announceEvery is how often a node tells that it lives. It is taken for alive for three times that. So another one that looked
+// after a partition is found gone before half a lease has passed since it last did: else the store would be taken for away
+// then, and nobody be timed out.
+func announceEvery(lease time.Duration) time.Duration { return tickEvery(lease) / 3 }
+
 // sweeper looks after partitions: it renews the node's leases and settles what ends by time. Each partition is swept by one
 // live node, chosen by rendezvous hash; every node comes to the same choice without asking. While nodes disagree, for a tick
 // after one came or went, a partition may be swept twice or not at all: settling is fenced, and what was left out is still
@@ -106,7 +111,7 @@ func (s *sweeper) run() {
 // announce tells that the node lives, and learns who else does, until the node closes. What another one leaves is swept
 // within two ticks of its last sign.
 func (s *sweeper) announce() {
-	every := s.tick / 2
+	every := announceEvery(s.node.Limits().NodeLease)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

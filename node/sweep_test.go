@@ -114,3 +114,12 @@ func TestOwner(t *testing.T) {
 		t.Errorf("of no nodes %q is chosen", o)
 	}
 }
+
+// What a node that died looked after is looked after by another one before the store is taken for away.
+func TestADeadNodeIsFoundBeforeTheStoreIsTakenForAway(t *testing.T) {
+	for _, lease := range []time.Duration{5 * time.Second, 15 * time.Second, time.Minute} {
+		if gap := tickEvery(lease) + 4*announceEvery(lease); gap >= lease/2 {
+			t.Errorf("with a lease of %s nobody looks for %s", lease, gap)
+		}
+	}
+}

@@ -254,6 +254,12 @@ func TestAServerWithoutMemoryKeepsNodesAndLetsTheirPeersGoAndComeBack(t *testing
 	place := func(w store.Writer) store.Place { return store.Place{Room: room, Peer: w.Peer, Conn: w.Conn} }
 	h.succeed(
 		tick("inc"), tick(""),
+		call{"another snapshot", func(ctx context.Context) error {
+			_, err := h.s.Join(ctx, store.JoinRequest{
+				Room: room, Peer: hearth.Peer{ID: "sdk", User: "sdk", Role: "guest"}, Conn: "sdk", Incarnation: "inc", Implicit: true, Again: true,
+			})
+			return err
+		}},
 		call{"begin", func(ctx context.Context) error { return h.s.Begin(ctx, p, "next") }},
 		call{"hand over", func(ctx context.Context) error {
 			return h.s.HandOver(ctx, p, []store.Place{place(h.ann), place(h.bob)})

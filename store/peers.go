@@ -26,7 +26,12 @@ type JoinRequest struct {
 	// Return makes nothing happen unless the peer is a member: its connection is replaced and that is all. Its role, name,
 	// data and what it watches are as they were.
 	Return bool
+	// Again: Conn has joined, and is given another snapshot; ErrSuperseded if it is not the peer's connection any more.
+	Again bool
 }
+
+// ErrSuperseded says that the connection that has joined is none any more: another one took the peer over, or it is no member.
+var ErrSuperseded = errors.New("store: the connection is not the peer's any more")
 
 // What a return finds if the peer is no member.
 var (
@@ -80,15 +85,21 @@ func (s *Store) Join(ctx context.Context, q JoinRequest) (Joined, error) {
 	case q.Implicit:
 		kept = keptText(q.Watch)
 	}
+	session := ""
+	if !q.Again {
+		session = s.newSessionID(q.Room)
+	}
 	args := append([]any{
 		q.Room, hearth.NewNonce(), p.ID, hearth.QuoteString(p.User), p.Role, name, data, strings.Join(p.Groups, ","),
-		q.Conn, q.Incarnation, flags, lease, s.newSessionID(q.Room), hearth.NewEpoch(), q.Peers, kept,
+		q.Conn, q.Incarnation, flags, lease, session, hearth.NewEpoch(), q.Peers, kept,
 	}, watchArgs(q.Watch)...)
 	r, err := s.run(ctx, verbJoin, s.keys.room(q.Room), args...)
 	if err == nil {
 		switch r.str(0) {
 		case "lapsed":
 			return Joined{}, ErrLapsed
+		case "superseded":
+			return Joined{}, ErrSuperseded
 		case "absent":
 			return Joined{}, ErrAbsent
 		case "timed_out":

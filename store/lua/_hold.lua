@@ -4,9 +4,10 @@
 -- held returns until when nobody is, nil if somebody may be. BEAT says when the partition was last looked after.
 local function held()
   local beat = redis.call('HMGET', BEAT, 'at', 'hold')
-  local till = tonumber(beat[2] or 0)
-  if beat[1] and now - tonumber(beat[1]) > NODE_LEASE / 2 then
-    till = now + NODE_LEASE + GRACE
+  local till, most = tonumber(beat[2] or 0), now + NODE_LEASE + GRACE
+  -- One that is further off is of a clock that was ahead and has been set back.
+  if till > most or beat[1] and now - tonumber(beat[1]) > NODE_LEASE / 2 then
+    till = most
     redis.call('HDEL', BEAT, 'hold') -- first, so that it succeeds when memory is full
     redis.call('HSET', BEAT, 'hold', num(till))
   end

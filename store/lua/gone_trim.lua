@@ -1,6 +1,6 @@
 -- include: _partition _base _gone
 -- gone_trim: forget the 100ms clients of a partition that timed out long enough ago.
--- KEYS: 1 due.
+-- KEYS: 1 due, 2 no key (keyspace.whole).
 -- ARGV: none.
 -- Returns: {'ok'}.
 local all = redis.call('HGETALL', GONE)

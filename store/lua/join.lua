@@ -3,11 +3,13 @@
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3 peer, 4 user (JSON string), 5 role, 6 name (JSON string, '' if not given),
 --   7 data (JSON string, '' if not given), 8 groups (with commas), 9 conn, 10 incarnation, 11 flags, 12 lease (ms or ''),
---   13 session_id and 14 epoch of a new session, 15 how many peers to return,
+--   13 session_id and 14 epoch of a new session, the former '' if the connection has joined already: then nothing happens
+--   unless it is the peer's still, 15 how many peers to return,
 --   16 what is kept of watched keys (patterns with newlines between; '' none), or '*' if this is the return of a 100ms client,
 --   17… watched keys (see _watch). On a return nothing happens unless the peer is a member; role, name, data, groups and what
 --   it watches are as they were, and what peers it is given are all, or none in a large room.
--- Returns: {'lapsed'} (the incarnation was ended), {'peer_exists'}, {'room_closed'}, {'too_many'}, {'too_large'}, or for a
+-- Returns: {'lapsed'} (the incarnation was ended), {'superseded'} (the connection is not the peer's any more),
+--   {'peer_exists'}, {'room_closed'}, {'too_many'}, {'too_large'}, or for a
 --   return {'absent'} or {'timed_out'} (it is none any more, since not long ago), or {'ok', session, epoch, started_at, seq, n,
 --   peer_count, taken over (0/1), expires_at ('' without a lease), own record, own data, {peer, record, data, …}, {key, entry, …},
 --   what it watches, {leave, …} (on a return: the last leaves of those who have left since it joined, newest first)}.
@@ -45,6 +47,7 @@ if rec then
 end
 local gone = redis.call('HGET', GONE, PLACE)
 if BACK and (not r or r.user ~= USER) then return {gone_lately(gone, USER) and 'timed_out' or 'absent'} end
+if ARGV[13] == '' and (not r or r.conn ~= CONN) then return {'superseded'} end
 if r and r.user ~= USER then return {'peer_exists'} end
 local kept = r and redis.call('HGET', V, 'k/' .. PEER) or ''
 local watches = BACK and kept or ARGV[16]
@@ -75,7 +78,7 @@ if r then
   if NAME ~= '' then r.name = NAME end
   if r.inc == '' then
     redis.call('ZREM', DUE, 'peer/' .. ROOM .. '/' .. PEER)
-  elseif r.inc ~= INC then
+  elseif r.inc ~= INC or ARGV[13] == '' then -- a deletion is first, so that who comes back can when memory is full
     redis.call('SREM', served(r.inc), ROOM .. '/' .. PEER)
   end
   r.conn, r.inc = CONN, INC

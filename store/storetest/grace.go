@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -187,6 +188,31 @@ func testGrace(f *fixture) {
 		f.pass(room, 11*time.Second)
 		f.ok(f.s.Settle(f.ctx(), store.DueItem{Kind: store.DuePeer, Room: room, Peer: "ann"}))
 		w.tells("lock ann l released to all")
+	})
+
+	f.run("who asks for another snapshot stands back behind what came in between", func(f *fixture) {
+		room := f.newRoom()
+		f.join(room, "ann")
+		between := map[string]func(eve member){
+			"a takeover": func(eve member) { f.join(room, "eve") },
+			"a leave":    func(eve member) { f.leave(eve) },
+			"the end":    func(eve member) { _, err := f.s.End(f.ctx(), room, store.Writer{}, ""); f.ok(err) },
+		}
+		for what, happens := range between {
+			eve := f.join(room, "eve")
+			again := func() error {
+				_, err := f.tryJoin(room, "eve", func(q *store.JoinRequest) { q.Conn, q.Again = eve.Conn, true })
+				return err
+			}
+			f.ok(again())
+			happens(eve)
+			f.unchanged(room, func() error {
+				if err := again(); !errors.Is(err, store.ErrSuperseded) {
+					f.Errorf("after %s: %v", what, err)
+				}
+				return nil
+			})
+		}
 	})
 
 	f.run("who does not come back leaves once, with all that goes with it", func(f *fixture) {

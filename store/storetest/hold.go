@@ -85,6 +85,18 @@ func testHold(f *fixture) {
 		w.tells("leave web timed_out to all but web")
 	})
 
+	f.run("a hold by a clock that has been set back is no longer than any other", func(f *fixture) {
+		room, w := f.crowd()
+		f.ok(f.env.Client.HSet(f.ctx(), f.key("beat", room), "hold", time.Now().Add(time.Hour).UnixMilli()).Err())
+		f.sweep(room)
+		f.pass(room, 14*time.Second)
+		f.tick(room, "a")
+		f.sweep(room)
+		w.tells()
+		f.pass(room, 12*time.Second)
+		sweepAll(f, room, w)
+	})
+
 	f.run("a gap of less than half a lease is none", func(f *fixture) {
 		room, w := f.crowd()
 		f.pass(room, 12*time.Second)
