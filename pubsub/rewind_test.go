@@ -146,6 +146,22 @@ func TestEndIsRewound(t *testing.T) {
 	})
 }
 
+// A change that has the next seq and comes after another one than was heard is one of a store that was rewound.
+func TestRewoundIsSeenByTheNextChange(t *testing.T) {
+	onDesk(t, func(d *desk) {
+		calls := d.rewinds()
+		e := d.active()
+		d.hear(d.log.addN(5)...)
+		d.log.rewind(1)
+		d.hear(d.log.addN(2)[1])
+		synctest.Wait()
+		e.want(span(1, 5) + " Lost")
+		if at := d.log.at(); *calls != 1 || at.Epoch != "A+" {
+			d.Errorf("%d calls, the log is at %v", *calls, at)
+		}
+	})
+}
+
 // Behind the hub's seq other changes look like duplicates: they make it look. The log may be as long as it was by then.
 func TestRewoundIsSuspected(t *testing.T) {
 	for _, others := range []int{1, 3, 4} {
