@@ -78,7 +78,7 @@ func (m *meddler) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func (m *meddler) learn(sum, text string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, verb := range []string{"join", "tick", "hand_over"} {
+	for _, verb := range []string{"join", "tick", "hand_over", "begin"} {
 		if strings.Contains(text, "\n-- "+verb+": ") {
 			m.verbs[sum] = verb
 		}

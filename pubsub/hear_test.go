@@ -472,3 +472,14 @@ func TestChangeFromNowhere(t *testing.T) {
 		})
 	}
 }
+
+// A session's first change follows none: who is before its own session's first must not take another's for that.
+func TestStragglerBeforeTheFirst(t *testing.T) {
+	onDesk(t, func(d *desk) {
+		e := d.active()
+		d.hear(format(hearth.Cursor{Epoch: "Z", Seq: 1, Nonce: "z1"}, "", "z"))
+		synctest.Wait()
+		d.hear(d.log.add())
+		e.want(span(1, 1))
+	})
+}

@@ -9,14 +9,10 @@ import (
 	"testing"
 )
 
-// mutated builds the product with one file in which something is another way. The file itself stays as it is.
-func mutated(tb testing.TB, file, old, changed string) string {
+// overlaid returns a list for -overlay of one file in which something is another way. The file itself stays as it is.
+func overlaid(tb testing.TB, file, old, changed string) (list string) {
 	tb.Helper()
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	file = filepath.Join(root, file)
+	file = filepath.Join(sources(tb), file)
 	text, err := os.ReadFile(file)
 	if err != nil {
 		tb.Fatal(err)
@@ -33,12 +29,28 @@ func mutated(tb testing.TB, file, old, changed string) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	list := filepath.Join(dir, "overlay.json")
+	list = filepath.Join(dir, "overlay.json")
 	if err := os.WriteFile(list, overlay, 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	path := filepath.Join(dir, "hearth")
-	build := exec.CommandContext(tb.Context(), "go", "build", "-overlay", list, "-o", path, "github.com/hearthstore/hearth/cmd/hearth")
+	return list
+}
+
+func sources(tb testing.TB) (root string) {
+	tb.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return root
+}
+
+// mutated builds the product with such a file.
+func mutated(tb testing.TB, file, old, changed string) string {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), "hearth")
+	build := exec.CommandContext(tb.Context(), "go", "build", "-overlay", overlaid(tb, file, old, changed), "-o", path,
+		"github.com/hearthstore/hearth/cmd/hearth")
 	if out, err := build.CombinedOutput(); err != nil {
 		tb.Fatalf("build a mutant: %v: %s", err, out)
 	}

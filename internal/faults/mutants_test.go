@@ -1,0 +1,231 @@
+package faults
+
+import (
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// mutant is a rule of the product that is switched off, and the tests that have to fall by that.
+type mutant struct {
+	name, file, old, changed string
+	pkg                      string // whose tests
+	tests                    string // as -run takes them
+}
+
+var mutants = []mutant{
+	{
+		"a member without a socket is handed over", "node/reconcile.go", `if !here {`, `if !here && false {`,
+		"node", "TestAHandOverThatIsLostIsRepaired",
+	},
+	{
+		"a socket without a member is closed", "node/reconcile.go", `if m.missed {`, `if false {`,
+		"node", "TestASocketWithoutAMemberIsClosedAtTheSecondSign",
+	},
+	{
+		"... and not at the first sign", "node/reconcile.go", `if m.missed {`, `if true {`,
+		"node", "TestASocketWithoutAMemberIsClosedAtTheSecondSign",
+	},
+	{
+		"no call shortly before a lease's end", "node/caller.go", `if c.member != nil && !c.member.inc.reliable() {`, `if false {`,
+		"node", "TestOwnClock",
+	},
+	{
+		"sockets are closed at a lease's end", "node/leases.go", `if inc != nil && here > 0 && inc.left() <= 0 {`,
+		`if inc != nil && here < 0 {`, "node", "TestOwnClock",
+	},
+	{
+		"a lease that ran down is renewed before a join", "node/leases.go", `now.fresh(l.node.Limits().NodeLease)`, `now.reliable()`,
+		"node", "TestALeaseThatRanDownIsRenewedBeforeAJoin",
+	},
+	{
+		"a join of a lapsed incarnation is repeated", "node/leases.go", `if !again {`, `if !again && false {`,
+		"node", "TestAJoinOfAnIncarnationThatHasLapsedIsRepeatedOnce",
+	},
+	{
+		"a renewal counts from its sending", "node/leases.go", `inc.renewed(sent, `, `inc.renewed(sent.Add(time.Since(sent)), `,
+		"node", "TestALeaseCountsFromWhatWasSent",
+	},
+	{
+		"a beginning counts from its sending", "node/leases.go", `next.renewed(sent, `, `next.renewed(sent.Add(time.Since(sent)), `,
+		"node", "TestALeaseCountsFromWhatWasSent",
+	},
+	{
+		"an incarnation that lapsed is given up", "node/leases.go", `case t.Lapsed:
+		l.end(inc, CloseLost, "the store had ended it")`, `case t.Lapsed:`,
+		"node", "TestANodeThatWasGivenUpClosesItsSockets",
+	},
+	{
+		"a hand-over is repeated", "node/handover.go", `done, err := n.sendHandover(partition, batch)`,
+		`_, err := n.sendHandover(partition, batch)
+		done := len(batch)`, "node", "TestAHandOverIsRepeatedUntilItIsConfirmed",
+	},
+	{
+		"what nobody sweeps is swept", "node/sweep.go", `if err == nil && t.Unseen {`, `if false {`,
+		"node", "TestWhatTheOwnerLeftIsSweptByWhoHasPeersThere",
+	},
+
+	{
+		"who comes back gets what it missed", "node/resume.go", `&& m.recover(ctx, q.Resume.At) {`, `&& false {`,
+		"httpapi", "TestResume$",
+	},
+	{
+		"... from the log", "node/resume.go", `true, from, missed, r.view`, `true, from, missed[:0], r.view`,
+		"httpapi", "TestResume$",
+	},
+	{
+		"... all of it, or a snapshot", "node/resume.go", `	if err != nil {
+		if !errors.Is(err, pubsub.ErrGone) {`, `	if err != nil && m == nil {
+		if !errors.Is(err, pubsub.ErrGone) {`, "httpapi", "TestResumeThatCantBe|TestResumeAfterALoss",
+	},
+	{
+		"the session of who comes back", "node/resume.go", `same := q.Resume.Session == j.ID`, `same := true`,
+		"httpapi", "TestResume",
+	},
+	{
+		"a leave that was seen is told", "node/resume.go", `|| q.Resume.At.Seq >= j.OwnSeq)`, `|| true)`,
+		"httpapi", "TestResume",
+	},
+
+	{
+		"a change follows by its seq", "pubsub/room.go", `m.Seq == r.pos.Seq+1 && m.Prev == r.pos.Nonce`, `m.Prev != ""`,
+		"pubsub", "TestGapIsReadFromTheLog",
+	},
+	{
+		"a change follows by its nonce", "pubsub/room.go", `m.Seq == r.pos.Seq+1 && m.Prev == r.pos.Nonce`, `m.Seq == r.pos.Seq+1`,
+		"pubsub", "TestRewoundIsSeenByTheNextChange|TestChangeFromNowhere",
+	},
+	{
+		"a change follows by its epoch", "pubsub/room.go", `return m.Epoch == r.pos.Epoch && m.Seq == r.pos.Seq+1`, `return m.Seq == r.pos.Seq+1`,
+		"pubsub", "TestStragglerBeforeTheFirst",
+	},
+	{
+		"a subscriber begins at a nonce", "pubsub/room.go", `case m.Seq != s.at.Seq+1 || m.Prev != s.at.Nonce:`, `case m.Seq != s.at.Seq+1:`,
+		"pubsub", "TestActivate",
+	},
+	{
+		"a gap is repaired", "pubsub/repair.go", `if r.repairing || r.hub.ctx.Err() != nil {`, `if r.name != "" {`,
+		"pubsub", "TestGapIsReadFromTheLog",
+	},
+	{
+		"a connection made anew is a gap", "pubsub/room.go", `		r.gap()
+		r.repair()`, ``, "pubsub", "TestRewoundSeenOnReconnect",
+	},
+	{
+		"a deaf connection is made anew", "pubsub/probe.go", `"why", why)
+	_ = conn.Close()`, `"why", why)`, "pubsub", "TestDeafSubscription",
+	},
+	{
+		"an unsubscription unasked for is heeded", "pubsub/hub.go", `if said {`, `if false {`, "pubsub", "TestUnsubscribedUnasked",
+	},
+	{
+		"the server's channels are counted", "pubsub/probe.go", `theirs == mine {`, `theirs != -1 {`,
+		"pubsub", "TestServerCountsOtherChannels",
+	},
+	{
+		"rooms are compared with the store", "pubsub/compare.go", `if g.room.remains(g.at) {`, `if g.room == nil {`,
+		"pubsub", "TestRewoundIsSuspected",
+	},
+	{
+		"... by their nonces", "pubsub/compare.go", `if heads[i] != g.at {`, `if heads[i].Seq != g.at.Seq || heads[i].Epoch != g.at.Epoch {`,
+		"pubsub", "TestRewoundIsSuspected",
+	},
+	{
+		"a store that was rewound is told", "pubsub/repair.go", `told != pos && r.rewound(&h)`, `told != pos && r.rewound(&h) && false`,
+		"pubsub", "TestRewoundBeginsANewLog",
+	},
+	{
+		"... if it stands behind", "pubsub/repair.go", `is := h.Seq < r.pos.Seq || `, `is := `, "pubsub", "TestRewoundBeginsANewLog",
+	},
+	{
+		"... or has another change there", "pubsub/repair.go", `h.Seq == r.pos.Seq && h.Nonce != r.pos.Nonce`, `false`,
+		"pubsub", "TestRewoundBeginsANewLog",
+	},
+	{
+		"... or has gone on from another", "pubsub/repair.go", `&& prev != r.pos.Nonce`, `&& prev == ""`, "pubsub", "TestRewoundBeginsANewLog",
+	},
+	{
+		"who comes back asks by nonce", "pubsub/follow.go", `|| m.Prev != at.Nonce {`, `{`, "pubsub", "TestMissed",
+	},
+	{
+		"who comes back asks by epoch", "pubsub/follow.go", `if l.Epoch != at.Epoch || `, `if `, "pubsub", "TestMissed",
+	},
+
+	{
+		"what was sent is not sent again", "internal/redisurl/sent.go", `	if e.sent {
+		return nil`, `	if false {
+		return nil`, "internal/redisurl", "TestAScriptWhoseReplyIsLostRunsOnce",
+	},
+	{
+		"what was sent is known", "internal/redisurl/sent.go", `	m.written = true
+	return []byte`, `	return []byte`, "internal/redisurl", "TestAScriptWhoseReplyIsLostRunsOnce",
+	},
+	{
+		"a pipeline is not sent again", "internal/redisurl/sent.go", `NoRetry() bool { return true }`, `NoRetry() bool { return false }`,
+		"internal/redisurl", "TestAScriptWhoseReplyIsLostRunsOnce",
+	},
+	{
+		"a log begins anew only in the epoch that was heard", "store/lua/rewound.lua", `or epoch ~= ARGV[3] then`, `then`,
+		"store", "TestContract/.*/^rewound$",
+	},
+}
+
+// TestMutants switches one rule after the other off, in a copy: tests have to fall at each. (Rules that scripts have:
+// TestStateMachineNotices in internal/check.)
+func TestMutants(t *testing.T) {
+	if !*long {
+		t.Skip("only with -long")
+	}
+	if t.Failed() || !t.Run("none", unchanged) {
+		return
+	}
+	var caught atomic.Int64
+	t.Cleanup(func() {
+		figures.mutations("Go", int(caught.Load()), len(mutants))
+		t.Logf("%d of %d mutants noticed", caught.Load(), len(mutants))
+	})
+	for _, m := range mutants {
+		t.Run(strings.TrimPrefix(m.name, "... "), func(t *testing.T) {
+			t.Parallel() // most of them wait
+			out, failed := goTest(t, m.pkg, m.tests, "-overlay", overlaid(t, m.file, m.old, m.changed))
+			switch {
+			case !failed:
+				t.Errorf("%s: not noticed by %s of %s", m.file, m.tests, m.pkg)
+			case !strings.Contains(out, "--- FAIL") && !strings.Contains(out, "panic: ") && !strings.Contains(out, "fatal error: "):
+				t.Errorf("no test fell, but: %s", out)
+			default:
+				caught.Add(1)
+			}
+		})
+	}
+}
+
+// unchanged runs the same tests on what nothing is switched off in.
+func unchanged(t *testing.T) {
+	tests := map[string][]string{}
+	for _, m := range mutants {
+		if !slices.Contains(tests[m.pkg], m.tests) {
+			tests[m.pkg] = append(tests[m.pkg], m.tests)
+		}
+	}
+	for pkg, names := range tests {
+		t.Run(filepath.Base(pkg), func(t *testing.T) {
+			t.Parallel()
+			if out, failed := goTest(t, pkg, strings.Join(names, "|")); failed || strings.Contains(out, "no tests to run") {
+				t.Error(out)
+			}
+		})
+	}
+}
+
+func goTest(t *testing.T, pkg, tests string, args ...string) (out string, failed bool) {
+	t.Helper()
+	args = append([]string{"test", "-vet=off", "-count=1", "-timeout=2m", "-run", tests}, args...)
+	c := exec.CommandContext(t.Context(), "go", append(args, "./"+pkg)...)
+	c.Dir = sources(t)
+	text, err := c.CombinedOutput()
+	return string(text), err != nil
+}
