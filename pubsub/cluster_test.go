@@ -60,7 +60,7 @@ func newFleet(t testing.TB, every time.Duration, opts ...redistest.Option) *flee
 		Read: func(ctx context.Context, room string, after uint64) (History, error) {
 			return f.logs[room].read(ctx, room, after)
 		},
-		Log: slog.New(slog.DiscardHandler),
+		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	t.Cleanup(func() {
 		f.Close()

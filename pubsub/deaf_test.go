@@ -145,6 +145,43 @@ func TestDeafSubscription(t *testing.T) {
 	}
 }
 
+// Subscribing is refused for a while, to the probe as well as to a room: both are asked for again.
+func TestRefusedIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	s := redistest.Real(t)
+	admin := s.Client(t)
+	if err := admin.Do(t.Context(), "acl", "setuser", "default", "resetchannels").Err(); err != nil {
+		t.Fatal(err)
+	}
+	st := newStationThat(t, s, time.Minute) // probes alone would take as long
+	refused := func() bool {
+		log, err := admin.Do(t.Context(), "acl", "log").Slice()
+		return err == nil && len(log) > 0
+	}
+	eventually(t, "the probe is refused", refused)
+	e, done := newEar(t), make(chan error)
+	var sub *Subscription
+	go func() {
+		var err error
+		sub, err = st.Subscribe(t.Context(), "r", e)
+		done <- err
+	}()
+	eventually(t, "both are refused", func() bool { return refused() && st.Rooms() == 1 })
+	if st.Healthy() {
+		t.Error("healthy although it can't hear")
+	}
+	if err := admin.Do(t.Context(), "acl", "setuser", "default", "allchannels").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	sub.Activate(st.log.at())
+	eventually(t, "it hears", st.Healthy)
+	st.publish("r", st.log.add())
+	e.until(1)
+}
+
 // A store that can't be asked proves nothing of the subscription: it is not made anew all the time, but the node is not
 // ready.
 func TestProbesThatCantBePublished(t *testing.T) {

@@ -130,7 +130,7 @@ func New(o Options) *Hub {
 		h.slotOf(probe).probe = probe
 	}
 	if h.cluster == nil {
-		h.linkTo("")
+		h.linkTo("", nil)
 		h.assignProbes()
 	}
 	h.mu.Unlock()

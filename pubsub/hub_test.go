@@ -268,7 +268,7 @@ func TestUnwantedChannelIsLeft(t *testing.T) {
 func TestLastWishCounts(t *testing.T) {
 	for _, last := range []bool{true, false} {
 		ctx, cancel := context.WithCancel(t.Context())
-		l := newLink(newHub(ctx, cancel, Options{}), "")
+		l := newLink(newHub(ctx, cancel, Options{}), "", nil)
 		l.wish(!last, "a", "b")
 		l.wish(last, "a")
 		if l.wishes["a"] != last || l.wishes["b"] == last || len(l.wishes) != 2 {

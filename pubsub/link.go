@@ -45,9 +45,10 @@ type link struct {
 	probe  string              // channel that it hears probes on
 }
 
-func newLink(h *Hub, addr string) *link {
+func newLink(h *Hub, addr string, client *redis.Client) *link {
 	l := &link{hub: h, addr: addr, wake: make(chan struct{}, 1), ready: make(chan struct{}, 1), wishes: map[string]bool{}}
 	l.ctx, l.cancel = context.WithCancel(h.ctx)
+	l.client.Store(client) // before it runs: without one it would connect to any server
 	return l
 }
 

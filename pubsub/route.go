@@ -129,8 +129,7 @@ func (h *Hub) route(fresh bool) (open bool, err error) {
 			if servers[i] == nil {
 				continue
 			}
-			l = h.linkTo(servers[i].Options().Addr)
-			l.client.Store(servers[i])
+			l = h.linkTo(servers[i].Options().Addr, servers[i])
 		}
 		if l != s.link.Load() {
 			h.move(s, l)
@@ -197,6 +196,10 @@ func (h *Hub) insist(s *slot, l *link) (open bool) {
 			open = true
 		}
 	}
+	if s.probe != "" && s.probe == l.probing() && !l.has(s.probe) {
+		l.wish(true, s.probe)
+		open = true
+	}
 	return open
 }
 
@@ -230,11 +233,13 @@ func (h *Hub) refused(l *link) {
 	}
 }
 
-// linkTo returns the link to a server. h.mu is held.
-func (h *Hub) linkTo(addr string) *link {
+// linkTo returns the link to a server, which client is for; nil for the only one. h.mu is held.
+func (h *Hub) linkTo(addr string, client *redis.Client) *link {
 	l := h.links[addr]
-	if l == nil {
-		l = newLink(h, addr)
+	if l != nil {
+		l.client.Store(client) // the one from before may be closed
+	} else {
+		l = newLink(h, addr, client)
 		h.links[addr] = l
 		if h.cluster == nil {
 			for _, s := range h.slots {
