@@ -122,7 +122,7 @@ var mutants = []mutant{
 		"an unsubscription unasked for is heeded", "pubsub/hub.go", `if said {`, `if false {`, "pubsub", "TestUnsubscribedUnasked",
 	},
 	{
-		"the server's channels are counted", "pubsub/probe.go", `theirs == mine {`, `theirs != -1 {`,
+		"the server's channels are counted", "pubsub/probe.go", `theirs == mine {`, `theirs == mine || mine >= 0 {`,
 		"pubsub", "TestServerCountsOtherChannels",
 	},
 	{
@@ -151,7 +151,7 @@ var mutants = []mutant{
 		"who comes back asks by nonce", "pubsub/follow.go", `|| m.Prev != at.Nonce {`, `{`, "pubsub", "TestMissed",
 	},
 	{
-		"who comes back asks by epoch", "pubsub/follow.go", `if l.Epoch != at.Epoch || `, `if `, "pubsub", "TestMissed",
+		"who comes back asks by epoch", "pubsub/follow.go", `if l.Epoch != at.Epoch || `, `if at.Epoch = l.Epoch; `, "pubsub", "TestMissed",
 	},
 
 	{
