@@ -363,3 +363,22 @@ func TestANodeThatWasGivenUpClosesItsSockets(t *testing.T) {
 	}
 	s.is(t, CloseLost)
 }
+
+// A node that is told by its own renewal acts on that, before anything tells of its peers.
+func TestARenewalOfWhatHasLapsedEndsIt(t *testing.T) {
+	w := newWard(t, hearth.Limits{}, 1)
+	m, s := w.enter("r", "ann")
+	if err := w.raw.ZRem(t.Context(), w.key("r", "nodes"), m.inc.id).Err(); err != nil {
+		t.Fatal(err)
+	}
+	l := w.leaseOf("r")
+	if told, err := l.renew(t.Context(), m.inc, 0); err != nil || !told.Lapsed && !m.inc.ended.Load() {
+		t.Fatalf("told %+v, %v", told, err)
+	}
+	s.is(t, CloseLost)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.current == m.inc {
+		t.Error("the incarnation goes on")
+	}
+}

@@ -48,6 +48,19 @@ func TestActivateBehindWhatIsKept(t *testing.T) {
 	})
 }
 
+// A position whose change the store has replaced since, as it was rewound, is not one that the next change follows.
+func TestActivateAtAnotherNonce(t *testing.T) {
+	onDesk(t, func(d *desk) {
+		s, e := d.sub()
+		m := d.log.addN(3)
+		d.hear(m...)
+		at := position(d, m[1])
+		at.Nonce = "another"
+		s.Activate(at)
+		e.want("Lost")
+	})
+}
+
 func TestActivateBehindTheHub(t *testing.T) {
 	onDesk(t, func(d *desk) {
 		d.active()

@@ -56,7 +56,7 @@ var mutants = []mutant{
 	{
 		"an incarnation that lapsed is given up", "node/leases.go", `case t.Lapsed:
 		l.end(inc, CloseLost, "the store had ended it")`, `case t.Lapsed:`,
-		"node", "TestANodeThatWasGivenUpClosesItsSockets",
+		"node", "TestARenewalOfWhatHasLapsedEndsIt",
 	},
 	{
 		"a hand-over is repeated", "node/handover.go", `done, err := n.sendHandover(partition, batch)`,
