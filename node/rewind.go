@@ -22,6 +22,7 @@ func (n *Node) rewound(ctx context.Context, room string, at hearth.Cursor) error
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
 	began, err := n.store.Rewound(ctx, room, at)
+	n.leaseOf(room).doubtful() // members and sockets may differ now
 	if began {
 		n.log.Warn("a session goes on in a new log", "room", room, "heard", at.Seq)
 	}

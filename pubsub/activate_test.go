@@ -49,7 +49,7 @@ func TestActivateBehindWhatIsKept(t *testing.T) {
 }
 
 // A position whose change the store has replaced since, as it was rewound, is not one that the next change follows.
-func TestActivateAtAnotherNonce(t *testing.T) {
+func TestActivateBeforeWhatFollowsAnother(t *testing.T) {
 	onDesk(t, func(d *desk) {
 		s, e := d.sub()
 		m := d.log.addN(3)
