@@ -58,7 +58,7 @@ var mutants = []mutant{
 	{"the incarnation of who is reaped", `if not r or r.inc ~= INC then`, `if not r then`, false},
 	{"the end of a node", `local renewed = INC == '' or redis.call('ZREM', NODES, INC) == 1`, `local renewed = true`, true},
 	{"the lease of a node", `redis.call('ZRANGEBYSCORE', NODES, '-inf', num(now))`, `redis.call('ZRANGE', NODES, 0, -1)`, false},
-	{"the hold after an outage", `if beat[1] and now - tonumber(beat[1]) > NODE_LEASE / 2 then`, `if false then`, true},
+	{"the hold after an outage", `if till > most or beat[1] and now - tonumber(beat[1]) > NODE_LEASE / 2 then`, `if till > most then`, true},
 	{"the hold of nodes", `if not wait then`, `if true then`, true},
 	{"the hold of leases and graces", `local till = held()`, `local till = nil`, true},
 	{"the hold of who is reaped", `held() or 0)`, `0)`, false},
