@@ -167,6 +167,12 @@ func TestCursorsAreToldOnceInAWhile(t *testing.T) {
 }
 
 // Whoever knows how far it is, is not told, and of those who are told everybody is once.
+func (c *cursors) listed() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.list)
+}
+
 func TestWhoIsToldItsCursor(t *testing.T) {
 	r := newTrio(t, time.Hour)
 	now := time.Now()
@@ -181,7 +187,7 @@ func TestWhoIsToldItsCursor(t *testing.T) {
 	r.n.cursors.tell(time.Now().Add(time.Minute))
 	r.wasTold("bob") // its time has not come
 	two := r.set("2")
-	if n := len(r.n.cursors.list); n != 2 {
+	if n := r.n.cursors.listed(); n != 2 {
 		t.Errorf("%d are listed of two", n)
 	}
 	tell()
@@ -218,7 +224,7 @@ func TestWhoIsToldItsCursor(t *testing.T) {
 	tell()
 	r.wasTold("bob", two, six)
 	r.wasTold("ann", five) // which was for bob alone
-	if len(r.n.cursors.list) > 0 {
-		t.Errorf("still listed: %d", len(r.n.cursors.list))
+	if n := r.n.cursors.listed(); n > 0 {
+		t.Errorf("still listed: %d", n)
 	}
 }

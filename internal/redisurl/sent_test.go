@@ -185,7 +185,8 @@ func TestNoCallOutlastsItsContext(t *testing.T) {
 			if took := time.Since(begun); took > within+time.Second {
 				t.Errorf("%s: took %v", f.way, took)
 			}
-			if sent, ok := sentOf(err); !ok || sent != f.sent {
+			// A cluster's client that knows its slots may have been about to ask for them anew.
+			if sent, ok := sentOf(err); !ok || sent != f.sent && (sent || p.name != "cluster") {
 				t.Errorf("%s: %v; sent: %v", f.way, err, f.sent)
 			}
 		}
