@@ -194,9 +194,9 @@ func testGrace(f *fixture) {
 		room := f.newRoom()
 		f.join(room, "ann")
 		between := map[string]func(eve member){
-			"a takeover": func(eve member) { f.join(room, "eve") },
+			"a takeover": func(_ member) { f.join(room, "eve") },
 			"a leave":    func(eve member) { f.leave(eve) },
-			"the end":    func(eve member) { _, err := f.s.End(f.ctx(), room, store.Writer{}, ""); f.ok(err) },
+			"the end":    func(_ member) { _, err := f.s.End(f.ctx(), room, store.Writer{}, ""); f.ok(err) },
 		}
 		for what, happens := range between {
 			eve := f.join(room, "eve")
