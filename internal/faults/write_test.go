@@ -56,11 +56,21 @@ func (p *peer) write(method string, params map[string]any) (json.RawMessage, err
 	}
 }
 
+// left reports whether the last socket was closed because the peer had left.
+func (p *peer) left() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.closes) > 0 && p.closes[len(p.closes)-1] == 1000
+}
+
 // leave leaves for good and reports whether that was confirmed.
 func (p *peer) leave() error {
 	defer p.stop()
-	for {
+	for tried := false; ; tried = true {
 		w, err := p.conn()
+		if err != nil && tried && p.left() { // the answer was lost, and then the change told of it
+			return nil
+		}
 		if err != nil {
 			return err
 		}
