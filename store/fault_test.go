@@ -15,6 +15,12 @@ import (
 // before it has written anything.
 func TestAKeyOfAWrongTypeHasNothingWritten(t *testing.T) {
 	t.Parallel()
+	t.Run("a busy room", func(t *testing.T) { wrongTypes(t, "") })
+	t.Run("a log that has been emptied", func(t *testing.T) { wrongTypes(t, "l:") })
+}
+
+// wrongTypes does that in a room that has lost a key of some kind before; "" for none.
+func wrongTypes(t *testing.T, without string) {
 	h := newHouse(t, redistest.Real(t))
 	h.succeed(h.writes()...) // so that there are as many keys as can be
 	ctx := t.Context()
@@ -23,6 +29,15 @@ func TestAKeyOfAWrongTypeHasNothingWritten(t *testing.T) {
 		return err
 	}
 	h.succeed(call{"acquire", lock})
+	if without != "" {
+		lost, err := h.client.Keys(ctx, "*}:"+without+room).Result()
+		if err != nil || len(lost) != 1 {
+			t.Fatal(lost, err)
+		}
+		if err := h.client.Del(ctx, lost...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	calls := append(append(h.writes(), h.removals()...), h.reads()...)
 	calls = append(calls, call{"acquire", lock})
 	keys, err := h.client.Keys(ctx, h.server.Prefix+":{*").Result()

@@ -6,11 +6,9 @@ local session, epoch, started = state[1], state[2], state[3]
 local seq, last, logbytes = tonumber(state[4] or 0), state[5] or '-', tonumber(state[6] or 0)
 local metabytes, bound = tonumber(state[7] or 0), state[8] or '' -- of all metadata; the locks that bind keys
 local unseen = tonumber(state[9] or 0) -- how many peers are hidden
--- What is written below and not always read before is looked at here: a key of a wrong type, which is not ours, ends a
--- script here and not after its first write.
-redis.call('LLEN', L)
-redis.call('HLEN', K)
-for _, key in ipairs({W, X, DUE, USERS}) do redis.call('ZCARD', key) end
+-- A key of a wrong type, which is not ours, has to end a script before its first write. So what is written and not read
+-- before is looked at by the part that writes it: here the log, and the index that names it if it has been empty.
+if redis.call('LLEN', L) == 0 then redis.call('ZCARD', DUE) end
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 -- As text, each made once: of now, of seq, and of the seq that comes next.

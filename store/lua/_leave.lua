@@ -1,6 +1,8 @@
 -- How a membership ends, and how a session ends with its last member. Needs _event, _peer, _base, _time, _lock,
 -- _meta, _sums, _room and _dead.
 
+for _, key in ipairs({DUE, USERS}) do redis.call('ZCARD', key) end -- no wrong type: see _event
+
 -- finish removes everything of the session in this one step, tells the nodes and keeps a summary. The deletions come first,
 -- so it succeeds when memory is full.
 local function finish(reason, by, text)

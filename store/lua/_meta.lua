@@ -103,6 +103,9 @@ end
 -- life returns expires_at and owner of what is written for a while (ms, '' for ever) and by a peer it goes with ('' none).
 local function life(ttl, owner)
   local exp = '-'
-  if ttl ~= '' then exp = num(now + tonumber(ttl)) end
+  if ttl ~= '' then
+    exp = num(now + tonumber(ttl))
+    redis.call('ZCARD', DUE) -- no wrong type: see _event
+  end
   return exp, owner ~= '' and owner or '-'
 end

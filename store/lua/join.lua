@@ -36,6 +36,7 @@ end
 local counts = redis.call('HMGET', S, 'hid', 'db', 'pc', 'pk')
 local hidden, databytes = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
 local joins, peak = tonumber(counts[3] or 0), tonumber(counts[4] or 0) -- hidden peers are in neither
+for _, key in ipairs({DUE, USERS}) do redis.call('ZCARD', key) end -- no wrong type: see _event
 local HIDE = string.find(FLAGS, 'h', 1, true)
 local rec, present = redis.call('HGET', C, PEER), redis.call('HLEN', C)
 local olddata = redis.call('HGET', P, PEER)

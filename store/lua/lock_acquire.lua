@@ -6,6 +6,7 @@
 -- Returns: {refusal}, {'not_found'} (no such peer), {'too_many'}, {'lock_held', lock, its record}, {'waiting', session, the
 --   lowest token that its holding can have} or {'ok', session, "<token> <expires_at>"}.
 local NAME, TTL, WAIT, HOLDER, PATTERNS = ARGV[8], ARGV[9], tonumber(ARGV[10]), ARGV[11], ARGV[12]
+redis.call('ZCARD', DUE) -- no wrong type: see _event
 local refusal = fence()
 if refusal then return {refusal} end
 local first, full = repeated()

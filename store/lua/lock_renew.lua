@@ -4,6 +4,7 @@
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 lock, 9 its token, 10 ttl (ms; '' for the one it has), 11 the holder ('' for any).
 -- Returns: {refusal}, {'lock_lost', lock, its record or false} or {'ok', session, "<token> <expires_at>"}.
 local NAME, TTL, HOLDER = ARGV[8], ARGV[10], ARGV[11]
+redis.call('ZCARD', DUE) -- no wrong type: see _event
 local refusal = fence()
 if refusal then return {refusal} end
 local first, full = repeated()

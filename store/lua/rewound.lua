@@ -5,6 +5,7 @@
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3 epoch, 4 seq and 5 nonce of the change that was heard, 6 epoch of the new log.
 -- Returns: {'ok', 1 if a new log began}.
+redis.call('ZCARD', DUE) -- no wrong type: see _event
 local HEARD, NEXT = tonumber(ARGV[4]), ARGV[6]
 if not session or epoch ~= ARGV[3] then return {'ok', 0} end
 local kept = last -- the nonce at that seq, nil if the log doesn't tell
