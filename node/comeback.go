@@ -2,18 +2,17 @@ package node
 
 import (
 	"context"
-	"errors"
 
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/auth"
 	"github.com/hearthstore/hearth/store"
 )
 
-// ErrAbsent is returned by Return if there is nothing to come back to.
-var ErrAbsent = errors.New("node: the peer is no member")
-
-// ErrTimedOut is returned by Return if the peer was a member until it timed out not long ago.
-var ErrTimedOut = errors.New("node: the peer has timed out")
+// What Return finds if there is nothing to come back to.
+var (
+	ErrAbsent   = store.ErrAbsent   // the peer is no member, or another user's
+	ErrTimedOut = store.ErrTimedOut // it was one until it timed out not long ago
+)
 
 // Return gives a 100ms client its membership back: such a client knows that it has joined, and neither joins nor listens
 // again when it comes back. Of q only Room, Peer and Meet count. Nobody sees anything of it, and nothing happens if the
@@ -35,12 +34,7 @@ func (n *Node) Return(ctx context.Context, p *auth.Principal, q JoinParams, sink
 		Conn: hearth.NewConnSecret(), Implicit: true, Return: true,
 	}
 	m, err := n.admit(ctx, p, &q, &r, sink)
-	switch {
-	case errors.Is(err, store.ErrAbsent):
-		return nil, ErrAbsent
-	case errors.Is(err, store.ErrTimedOut):
-		return nil, ErrTimedOut
-	case err != nil:
+	if err != nil {
 		return nil, err
 	}
 	m.back = true

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"strconv"
 	"sync"
 	"time"
@@ -55,23 +54,6 @@ func (c *crowds) changed(m *Member, seq uint64, count int) {
 	if !m.counted {
 		m.counted = true
 		s.told = append(s.told, m)
-	}
-}
-
-// run tells members until ctx ends.
-func (c *crowds) run(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		case <-c.wake:
-		}
-		if wait, more := c.tell(time.Now()); more {
-			timer.Reset(wait)
-		}
 	}
 }
 

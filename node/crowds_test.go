@@ -52,7 +52,7 @@ func runCrowds(t *testing.T, test func(t *testing.T, c *crowds, encoded *int)) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { // ends with ctx
-			c.run(ctx)
+			inTime(ctx, c.wake, 0, c.tell)
 			close(done)
 		}()
 		test(t, &c, &encoded)

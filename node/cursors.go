@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -55,23 +54,6 @@ func (c *cursors) moved(m *Member) {
 		select {
 		case c.wake <- struct{}{}:
 		default:
-		}
-	}
-}
-
-// run tells members until ctx ends.
-func (c *cursors) run(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		case <-c.wake:
-		}
-		if wait, more := c.tell(time.Now()); more {
-			timer.Reset(max(wait, c.every/100)) // together with those who are due soon after
 		}
 	}
 }

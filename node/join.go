@@ -108,9 +108,7 @@ func (n *Node) admit(ctx context.Context, p *auth.Principal, q *JoinParams, r *s
 	m.conn = hearth.ConnID{Secret: r.Conn, Peer: r.Peer.ID}
 	m.room, m.lease = q.Room, n.leaseOf(q.Room)
 	if m.sub, err = n.hub.Subscribe(ctx, q.Room, m); err != nil {
-		return nil, &hearth.Error{
-			Reason: hearth.ReasonUnavailable, Detail: "the subscription was not confirmed; try again", RetryAfter: time.Second, Cause: err,
-		}
+		return nil, unavailable(notSubscribed, err)
 	}
 	if err := m.enter(ctx, q, r); err != nil {
 		m.sub.Close()

@@ -89,9 +89,7 @@ func (l *lease) incarnation(ctx context.Context) (*incarnation, error) {
 	case l.beginning <- struct{}{}:
 		defer func() { <-l.beginning }()
 	case <-ctx.Done():
-		return nil, &hearth.Error{
-			Reason: hearth.ReasonUnavailable, Detail: "the store did not answer; try again", RetryAfter: time.Second, Cause: ctx.Err(),
-		}
+		return nil, unavailable(noAnswer, ctx.Err())
 	}
 	l.mu.Lock()
 	now := l.current
@@ -113,7 +111,7 @@ func (l *lease) incarnation(ctx context.Context) (*incarnation, error) {
 	next, sent := &incarnation{id: hearth.NewEpoch()}, time.Now()
 	if err := l.node.store.Begin(ctx, l.partition, next.id); err != nil {
 		if hearth.ReasonOf(err) == hearth.ReasonOutcomeUnknown { // begun or not, nobody will join by it
-			err = &hearth.Error{Reason: hearth.ReasonUnavailable, Detail: "the store did not answer; try again", RetryAfter: time.Second, Cause: err}
+			err = unavailable(noAnswer, err)
 		}
 		return nil, err
 	}
@@ -142,7 +140,7 @@ func (l *lease) join(ctx context.Context, m *Member, r *store.JoinRequest) (stor
 			if !again {
 				continue
 			}
-			err = &hearth.Error{Reason: hearth.ReasonUnavailable, Detail: "the node was given up by the others meanwhile; try again", RetryAfter: time.Second}
+			err = unavailable("the node was given up by the others meanwhile; try again", nil)
 		}
 		if err != nil {
 			l.forget(m)

@@ -88,8 +88,9 @@ func New(o Options) *Node {
 	n.sweeper.init(n)
 	n.wg.Go(n.sweeper.run)
 	n.wg.Go(n.sweeper.announce)
-	n.wg.Go(func() { n.crowds.run(ctx) })
-	n.wg.Go(func() { n.cursors.run(ctx) })
+	n.wg.Go(func() { inTime(ctx, n.crowds.wake, 0, n.crowds.tell) })
+	// Those who are due soon after each other are told together.
+	n.wg.Go(func() { inTime(ctx, n.cursors.wake, n.cursors.every/100, n.cursors.tell) })
 	return n
 }
 
@@ -114,9 +115,7 @@ func (n *Node) Ready(ctx context.Context) error {
 		return err
 	}
 	if !n.hub.Healthy() {
-		return &hearth.Error{
-			Reason: hearth.ReasonUnavailable, Detail: "the subscription is not proven to hear what is published", RetryAfter: time.Second,
-		}
+		return unavailable("the subscription is not proven to hear what is published", nil)
 	}
 	return nil
 }

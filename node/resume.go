@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/auth"
@@ -53,9 +52,7 @@ func (m *Member) enter(ctx context.Context, q *JoinParams, r *store.JoinRequest)
 	if m.Welcome, err = m.lease.join(ctx, m, r); err != nil {
 		m.node.handOver(m.room, m.conn.Peer, m.conn.Secret) //nolint:contextcheck // it has to be repeated after ctx has ended
 		if errors.Is(err, store.ErrSuperseded) {
-			err = &hearth.Error{
-				Reason: hearth.ReasonUnavailable, Detail: "the membership ended or was taken over meanwhile; join again", RetryAfter: time.Second,
-			}
+			err = unavailable("the membership ended or was taken over meanwhile; join again", nil)
 		}
 		return err
 	}

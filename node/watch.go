@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/auth"
@@ -99,9 +98,7 @@ func (w *Watcher) start(ctx context.Context, from hearth.Cursor, again bool) err
 	defer cancel()
 	sub, err := w.node.hub.Follow(ctx, w.caller.Room, w)
 	if err != nil {
-		return &hearth.Error{
-			Reason: hearth.ReasonUnavailable, Detail: "the subscription was not confirmed; try again", RetryAfter: time.Second, Cause: err,
-		}
+		return unavailable(notSubscribed, err)
 	}
 	w.mu.Lock()
 	old := w.sub
