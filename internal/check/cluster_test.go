@@ -2,15 +2,12 @@ package check
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -110,43 +107,9 @@ func (c *cluster) together(n int, call func(i int) error) {
 	}
 }
 
-// answer is what an HTTP request got.
-type answer struct {
-	status int
-	etag   string
-	body   []byte
-	reason hearth.Reason
-}
-
 // do sends a request with the management token to a node. An error says that its outcome is unknown.
-func (c *cluster) do(ctx context.Context, node int, method, path, body string, headers ...string) (*answer, error) {
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+c.addrs[node]+"/v1"+path, strings.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	r.Header.Set("Authorization", "Bearer "+c.server)
-	for i := 0; i < len(headers); i += 2 {
-		r.Header.Set(headers[i], headers[i+1])
-	}
-	res, err := c.http.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	a := &answer{status: res.StatusCode, etag: res.Header.Get("ETag")}
-	if a.body, err = io.ReadAll(res.Body); err != nil {
-		return nil, err
-	}
-	if a.status >= 400 {
-		var p struct {
-			Reason hearth.Reason `json:"reason"`
-		}
-		if err := json.Unmarshal(a.body, &p); err != nil || p.Reason == "" {
-			return nil, fmt.Errorf("%s %s: %d %s", method, path, a.status, a.body)
-		}
-		a.reason = p.Reason
-	}
-	return a, nil
+func (c *cluster) do(ctx context.Context, node int, method, path, body string, headers ...string) (*wire.Answer, error) {
+	return wire.Do(ctx, c.http, method, "http://"+c.addrs[node]+"/v1"+path, c.server, body, headers...)
 }
 
 // dial opens a socket to a node as a peer, whose user is u-<peer>.

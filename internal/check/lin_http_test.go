@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/wire"
 )
 
 // overHTTP calls as a server: reads, writes under conditions, joins of peers without a socket, removals.
@@ -61,7 +62,7 @@ func (k *linClient) request(ctx context.Context) error {
 	}
 	out, err := k.answered(in, a)
 	if err != nil {
-		return fmt.Errorf("%s %s: %d %s: %w", method, entry, a.status, a.body, err)
+		return fmt.Errorf("%s %s: %d %s: %w", method, entry, a.Status, a.Body, err)
 	}
 	k.h.record(k.id, in, began, out)
 	return nil
@@ -85,21 +86,21 @@ func (k *linClient) condition(in *call) []string {
 }
 
 // answered makes an outcome of what a server was told.
-func (k *linClient) answered(in *call, a *answer) (*outcome, error) {
-	out := &outcome{reason: a.reason}
-	if tag := strings.Trim(a.etag, `"`); tag != "" {
+func (k *linClient) answered(in *call, a *wire.Answer) (*outcome, error) {
+	out := &outcome{reason: a.Reason}
+	if tag := strings.Trim(a.ETag, `"`); tag != "" {
 		out.session, _, _ = strings.Cut(tag, ".")
 	}
 	switch {
-	case a.reason == hearth.ReasonVersionConflict:
+	case a.Reason == hearth.ReasonVersionConflict:
 		var p struct {
 			Current json.RawMessage `json:"current"`
 		}
-		if err := json.Unmarshal(a.body, &p); err != nil {
+		if err := json.Unmarshal(a.Body, &p); err != nil {
 			return nil, err
 		}
 		return out, out.shown(p.Current)
-	case a.reason != "":
+	case a.Reason != "":
 		return out, nil
 	}
 	var b struct {
@@ -115,7 +116,7 @@ func (k *linClient) answered(in *call, a *answer) (*outcome, error) {
 	}
 	switch in.op {
 	case "room":
-		if err := json.Unmarshal(a.body, &b); err != nil {
+		if err := json.Unmarshal(a.Body, &b); err != nil {
 			return nil, err
 		}
 		if b.Session == nil {
@@ -125,11 +126,11 @@ func (k *linClient) answered(in *call, a *answer) (*outcome, error) {
 		out.session, out.seq, out.count = b.Session.ID, b.Session.Seq, b.Session.Count
 		return out, nil
 	case "join", "remove":
-		err := json.Unmarshal(a.body, &b)
-		out.session, out.conn, out.seq, out.ended, out.resumed = b.SessionID, b.ConnID, b.Seq, b.Ended, a.status == 200
+		err := json.Unmarshal(a.Body, &b)
+		out.session, out.conn, out.seq, out.ended, out.resumed = b.SessionID, b.ConnID, b.Seq, b.Ended, a.Status == 200
 		return out, err
 	}
-	err := k.told(in, out, a.body)
+	err := k.told(in, out, a.Body)
 	if in.op == "get" || in.op == "set" {
 		k.seen[in.room+in.key] = *out
 	}

@@ -34,13 +34,13 @@ func oneOrder(t *testing.T, seed uint64, clients, n int) {
 		return k.run(t.Context(), n)
 	})
 	a, err := c.do(t.Context(), 0, http.MethodPost, "/rooms/"+room+"/messages", `{"message":"the last","type":"end"}`)
-	if err != nil || a.reason != "" {
+	if err != nil || a.Reason != "" {
 		t.Fatal(err, a)
 	}
 	var end struct {
 		Seq uint64 `json:"seq"`
 	}
-	if err := json.Unmarshal(a.body, &end); err != nil {
+	if err := json.Unmarshal(a.Body, &end); err != nil {
 		t.Fatal(err)
 	}
 	var first []string

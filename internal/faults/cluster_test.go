@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -209,42 +208,9 @@ func (c *cluster) join(n *process, room, peer string, params map[string]any, hea
 	return w
 }
 
-// answer is what an HTTP request got.
-type answer struct {
-	status int
-	body   []byte
-	reason hearth.Reason
-}
-
 // do sends a request with the management token to a node. An error says that its outcome is unknown.
-func (c *cluster) do(ctx context.Context, n *process, method, path, body string, headers ...string) (*answer, error) {
-	r, err := http.NewRequestWithContext(ctx, method, n.url+"/v1"+path, strings.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	r.Header.Set("Authorization", "Bearer "+c.server)
-	for i := 0; i+1 < len(headers); i += 2 {
-		r.Header.Set(headers[i], headers[i+1])
-	}
-	res, err := c.http.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	a := &answer{status: res.StatusCode}
-	if a.body, err = io.ReadAll(res.Body); err != nil {
-		return nil, err
-	}
-	if a.status >= 400 {
-		var p struct {
-			Reason hearth.Reason `json:"reason"`
-		}
-		if err := json.Unmarshal(a.body, &p); err != nil || p.Reason == "" {
-			return nil, fmt.Errorf("%s %s: %d %s", method, path, a.status, a.body)
-		}
-		a.reason = p.Reason
-	}
-	return a, nil
+func (c *cluster) do(ctx context.Context, n *process, method, path, body string, headers ...string) (*wire.Answer, error) {
+	return wire.Do(ctx, c.http, method, n.url+"/v1"+path, c.server, body, headers...)
 }
 
 // read gets a path as a server does, from any node that answers, into v. False: there is no session.
@@ -258,13 +224,13 @@ func (c *cluster) read(path string, v any) bool {
 			switch {
 			case err != nil:
 				last = err
-			case a.reason == hearth.ReasonNoSession:
+			case a.Reason == hearth.ReasonNoSession:
 				return true
-			case a.reason != "":
-				last = errors.New(string(a.body))
+			case a.Reason != "":
+				last = errors.New(string(a.Body))
 			default:
-				if err := json.Unmarshal(a.body, v); err != nil {
-					c.Fatalf("GET %s: %v: %s", path, err, a.body)
+				if err := json.Unmarshal(a.Body, v); err != nil {
+					c.Fatalf("GET %s: %v: %s", path, err, a.Body)
 				}
 				ok = true
 				return true

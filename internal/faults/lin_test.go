@@ -350,8 +350,8 @@ func (k *linClient) looks() bool {
 	live, peer := k.live(), fmt.Sprintf("p%d", k.rnd.IntN(linClients/2))
 	began := k.now()
 	a, err := k.do(k.Context(), live[k.rnd.IntN(len(live))], "GET", "/rooms/"+k.room+"/peers/"+peer, "")
-	if err == nil && (a.reason == "" || a.reason == hearth.ReasonNotFound) {
-		k.add(k.id, began, linCall{part: k.room + "/peer/" + peer, op: "there"}, linOut{yes: a.reason == ""})
+	if err == nil && (a.Reason == "" || a.Reason == hearth.ReasonNotFound) {
+		k.add(k.id, began, linCall{part: k.room + "/peer/" + peer, op: "there"}, linOut{yes: a.Reason == ""})
 	}
 	return true
 }

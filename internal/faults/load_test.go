@@ -60,7 +60,7 @@ const anchor = "anchor"
 func (c *cluster) anchor(room string) {
 	c.Helper()
 	a, err := c.do(c.Context(), c.live()[0], http.MethodPut, "/rooms/"+room+"/peers/"+anchor, `{"lease_ms":3600000}`)
-	if err != nil || a.reason != "" {
+	if err != nil || a.Reason != "" {
 		c.Fatalf("the anchor of %s: %v, %+v", room, err, a)
 	}
 }

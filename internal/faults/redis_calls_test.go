@@ -109,7 +109,7 @@ func TestStall(t *testing.T) {
 							a, err := c.do(t.Context(), c.node(j), r[0], r[1], r[2])
 							reason := hearth.Reason("")
 							if a != nil {
-								reason = a.reason
+								reason = a.Reason
 							}
 							note(r[0]+" "+r[1], began, reason, err)
 							pass(t, 50*time.Millisecond)

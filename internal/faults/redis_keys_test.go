@@ -60,7 +60,7 @@ func TestKeyLeak(t *testing.T) {
 					}
 				case 2: // by the end for all
 					a, err := c.do(t.Context(), c.node(i), "POST", "/rooms/"+room+"/end", `{}`)
-					if err != nil || a.reason != "" {
+					if err != nil || a.Reason != "" {
 						t.Errorf("end: %v, %+v", err, a)
 					}
 				}

@@ -50,7 +50,7 @@ func longOutage(t *testing.T, o options, frozen bool) (wrong []string) {
 	}
 	web := func() {
 		a, err := c.do(t.Context(), c.live()[0], "PUT", "/rooms/r0/peers/web", `{"lease_ms":5000}`)
-		if err != nil || a.reason != "" {
+		if err != nil || a.Reason != "" {
 			t.Fatalf("a peer over HTTP: %v, %+v", err, a)
 		}
 	}

@@ -1,5 +1,5 @@
-// Package wire is a test's end of a WebSocket: it calls, hands on what it is told, and knows how it ended. It says what the
-// contract says and nothing of how a server is made.
+// Package wire is a test's end of a WebSocket: it calls, hands on what it is told, and knows how it ended; and of HTTP
+// requests, one at a time. It says what the contract says and nothing of how a server is made.
 //
 // It is no client for applications: it neither reconnects nor judges what it is told, which is what tests are about.
 package wire
