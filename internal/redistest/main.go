@@ -1,11 +1,14 @@
 package redistest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -26,7 +29,22 @@ func (r runner) Run() int {
 		fmt.Fprintf(os.Stderr, "redistest: %v\n", err)
 		return max(code, 1)
 	}
+	awaitDials()
 	return code
+}
+
+// awaitDials waits for goroutines of the client library that try whether a
+// server which is gone is back: they do so once a second, and only then find
+// their pool closed. One that stays longer is for goleak to find.
+func awaitDials() {
+	buf := make([]byte, 1<<20)
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); <-tick.C {
+		if !bytes.Contains(buf[:runtime.Stack(buf, true)], []byte("pool.(*ConnPool).tryDial")) {
+			return
+		}
+	}
 }
 
 // Shared is the one real server of a test binary, started by its first user and
