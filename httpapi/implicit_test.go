@@ -171,11 +171,14 @@ func TestHMSClientLearnsRoles(t *testing.T) {
 	}
 	has(t, "policy", last, "params.known_roles.#", strconv.Itoa(maxKnownRoles), "params.name", "guest")
 	// Its own it is told always.
-	for con := range c.nodes[0].conns {
+	s := c.nodes[0]
+	s.mu.Lock()
+	for con := range s.conns {
 		if con.implicit != nil {
 			con.implicit.meet(true, "role-over")
 		}
 	}
+	s.mu.Unlock()
 	k.hears("on-policy-change", "name", "role-over", "known_roles.role-over.name", "role-over", "known_roles.#", strconv.Itoa(maxKnownRoles+1))
 }
 
