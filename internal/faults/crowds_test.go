@@ -262,11 +262,18 @@ func TestStorm(t *testing.T) {
 		}
 		c.atRest(room, append(here, watch[i])...)
 	}
+	closes, tries := map[int]int{}, map[int]int{}
 	for _, p := range peers {
 		lost += len(c.books.leaves(p.room, p.id))
+		p.mu.Lock()
+		for _, code := range p.closes {
+			closes[code]++
+		}
+		tries[len(p.joins)]++
+		p.mu.Unlock()
 	}
 	if lost != 0 || resumed != n {
-		t.Errorf("%d of %d were resumed, %d left", resumed, n, lost)
+		t.Errorf("%d of %d were resumed, %d left; sockets closed %v, joins of a peer %v", resumed, n, lost, closes, tries)
 	}
 	figures.did(acked+2*n, 1)
 	figures.recovery(away)
