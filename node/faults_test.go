@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/auth"
 	"github.com/hearthstore/hearth/store"
 )
 
@@ -109,6 +110,41 @@ func TestAJoinOfAnIncarnationThatHasLapsedIsRepeatedOnce(t *testing.T) {
 		t.Error("cid is there all the same")
 	}
 	w.enter("r", "cid")
+}
+
+// A join that was on its way for longer than its caller waits does nothing; one that was late only because the store's clock was
+// set is repeated.
+func TestAJoinThatIsLate(t *testing.T) {
+	w := newWard(t, hearth.Limits{}, 1)
+	w.enter("r", "ann")
+	slow, ahead := 1, time.Duration(0)
+	w.meddler.on("join", func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+		if slow > 0 {
+			slow, ahead = slow-1, ahead+joinPatience+time.Second
+			w.server.Mini.SetTime(time.Now().Add(ahead))
+		}
+		return next(ctx, cmd)
+	})
+	before := w.meddler.count("join")
+	w.enter("r", "bob")
+	if n := w.meddler.count("join") - before; n != 2 {
+		t.Errorf("tried %d times after the clock was set", n)
+	}
+	before, slow = w.meddler.count("join"), 2
+	_, _, err := w.tryEnter("r", "cid")
+	if e := hearth.AsError(err); hearth.ReasonOf(err) != hearth.ReasonUnavailable || e.RetryAfter <= 0 {
+		t.Errorf("gave %v", err)
+	}
+	if n := w.meddler.count("join") - before; n != 2 {
+		t.Errorf("tried %d times", n)
+	}
+	if _, there := w.inc("r", "cid"); there {
+		t.Error("cid is there all the same")
+	}
+	slow = 1
+	if _, err := w.JoinLeased(t.Context(), &auth.Principal{Room: "r", User: "u", Role: "host"}, "", "", JoinParams{Room: "r"}, 0); err != nil {
+		t.Errorf("over HTTP: %v", err)
+	}
 }
 
 func TestAHandOverThatIsLostIsRepaired(t *testing.T) {

@@ -172,7 +172,7 @@ func (n *Node) JoinLeased(ctx context.Context, p *auth.Principal, user, role str
 	r.Lease = lease
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
-	j, err := n.store.Join(ctx, r)
+	j, err := n.leaseOf(q.Room).joinInTime(ctx, &r)
 	if err != nil {
 		return nil, err
 	}

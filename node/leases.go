@@ -20,6 +20,9 @@ import (
 // leaseMargin is how long before its end by the node's own clock a lease is not relied on any more.
 const leaseMargin = 2 * time.Second
 
+// joinPatience is how long a join waits for the store, which is as long as the store's client waits for any answer.
+const joinPatience = 3 * time.Second
+
 // cutOff is what the clients of an incarnation that has ended are told.
 const cutOff = "cut off from the store: reconnect and resume"
 
@@ -34,6 +37,8 @@ type lease struct {
 	members map[string]*Member // by the secret of their connection, from before the join to the end of delivery
 	doubt   bool               // the store failed: what it holds and what is here may differ
 	ticks   int                // since the last comparison of both
+
+	clock storeClock
 }
 
 // incarnation is one life of a node in a partition, as long as its lease is renewed.
@@ -109,12 +114,14 @@ func (l *lease) incarnation(ctx context.Context) (*incarnation, error) {
 		l.end(now, CloseTryLater, "its lease was not renewed in time")
 	}
 	next, sent := &incarnation{id: hearth.NewEpoch()}, time.Now()
-	if err := l.node.store.Begin(ctx, l.partition, next.id); err != nil {
+	clock, err := l.node.store.Begin(ctx, l.partition, next.id)
+	if err != nil {
 		if hearth.ReasonOf(err) == hearth.ReasonOutcomeUnknown { // begun or not, nobody will join by it
 			err = unavailable(noAnswer, err)
 		}
 		return nil, err
 	}
+	l.clock.told(clock, sent, time.Now())
 	next.renewed(sent, l.node.Limits().NodeLease)
 	l.mu.Lock()
 	l.current = next
@@ -134,7 +141,7 @@ func (l *lease) join(ctx context.Context, m *Member, r *store.JoinRequest) (stor
 		m.inc = inc
 		l.members[r.Conn] = m
 		l.mu.Unlock()
-		j, err := l.node.store.Join(ctx, *r)
+		j, err := l.joinInTime(ctx, r)
 		if errors.Is(err, store.ErrLapsed) {
 			l.end(inc, CloseLost, "the store had ended it")
 			if !again {
@@ -144,6 +151,28 @@ func (l *lease) join(ctx context.Context, m *Member, r *store.JoinRequest) (stor
 		}
 		if err != nil {
 			l.forget(m)
+		}
+		return j, err
+	}
+}
+
+// joinInTime runs the join script, which does nothing once this call has given up: the peer may have come back by then, and
+// its newer connection stays. If the script was late by the clock as the node knew it, it is sent once more.
+func (l *lease) joinInTime(ctx context.Context, r *store.JoinRequest) (store.Joined, error) {
+	ctx, cancel := context.WithTimeout(ctx, joinPatience)
+	defer cancel()
+	for again := false; ; again = true {
+		asked := time.Now()
+		if until, ok := ctx.Deadline(); ok {
+			r.NotAfter = l.clock.at(until)
+		}
+		j, err := l.node.store.Join(ctx, *r)
+		if late, ok := errors.AsType[*store.LateError](err); ok {
+			l.clock.told(late.Now, asked, time.Now())
+			if !again && ctx.Err() == nil {
+				continue
+			}
+			err = unavailable("the join reached the store too late; join again", nil)
 		}
 		return j, err
 	}
@@ -222,6 +251,9 @@ func (l *lease) renew(ctx context.Context, inc *incarnation, limit int) (store.T
 	defer cancel()
 	sent := time.Now()
 	t, err := l.node.store.Tick(ctx, l.partition, id, limit)
+	if err == nil {
+		l.clock.told(t.Now, sent, time.Now())
+	}
 	switch {
 	case err != nil:
 		l.doubtful()

@@ -37,7 +37,7 @@ func sweep(s *sweeper) {
 func TestWhatASweepSettledIsLookedAtAgain(t *testing.T) {
 	s, server, began := newSweeper(t)
 	st := s.node.store
-	if err := st.Begin(t.Context(), 0, "inc"); err != nil {
+	if _, err := st.Begin(t.Context(), 0, "inc"); err != nil {
 		t.Fatal(err)
 	}
 	q := store.JoinRequest{

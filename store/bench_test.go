@@ -19,7 +19,7 @@ func BenchmarkVerbs(b *testing.B) {
 		b.Fatal(err)
 	}
 	for p := range s.Partitions() {
-		if err := s.Begin(b.Context(), p, "n"); err != nil {
+		if _, err := s.Begin(b.Context(), p, "n"); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -260,7 +260,7 @@ func TestAServerWithoutMemoryKeepsNodesAndLetsTheirPeersGoAndComeBack(t *testing
 			})
 			return err
 		}},
-		call{"begin", func(ctx context.Context) error { return h.s.Begin(ctx, p, "next") }},
+		call{"begin", func(ctx context.Context) error { _, err := h.s.Begin(ctx, p, "next"); return err }},
 		call{"hand over", func(ctx context.Context) error {
 			return h.s.HandOver(ctx, p, []store.Place{place(h.ann), place(h.bob)})
 		}},

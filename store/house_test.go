@@ -44,7 +44,7 @@ func newHouse(t *testing.T, server *redistest.Server) *house {
 func (h *house) begin() {
 	h.Helper()
 	for p := range h.s.Partitions() {
-		if err := h.s.Begin(h.Context(), p, "inc"); err != nil {
+		if _, err := h.s.Begin(h.Context(), p, "inc"); err != nil {
 			h.Fatal(err)
 		}
 	}

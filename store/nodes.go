@@ -13,10 +13,11 @@ import (
 // ErrLapsed says that a node's incarnation was ended in the store, because the node was not heard of for a lease.
 var ErrLapsed = errors.New("store: the incarnation has lapsed")
 
-// Begin begins an incarnation of a node in a partition: joins may name it until Tick says that it has lapsed.
-func (s *Store) Begin(ctx context.Context, partition int, incarnation string) error {
-	_, err := s.call(ctx, verbBegin, s.keys.whole(partition, s.keys.due(partition)), incarnation)
-	return err
+// Begin begins an incarnation of a node in a partition: joins may name it until Tick says that it has lapsed. It
+// returns the time by the store's clock, in epoch milliseconds.
+func (s *Store) Begin(ctx context.Context, partition int, incarnation string) (now int64, err error) {
+	r, err := s.call(ctx, verbBegin, s.keys.whole(partition, s.keys.due(partition)), incarnation)
+	return r.num(0), err
 }
 
 // Ticked is what a node learns when it looks after a partition.
@@ -25,6 +26,7 @@ type Ticked struct {
 	Due    []DueItem     // what ends by time and is due
 	Next   time.Duration // in how long the next after them is (0: more are due; negative: there is none)
 	Unseen bool          // Due was not asked for, and nobody has seen to it for long
+	Now    int64         // by the store's clock, epoch milliseconds
 }
 
 // Tick renews an incarnation ("" if the node has none in the partition), and returns what is due there, at most limit; with
@@ -35,7 +37,7 @@ func (s *Store) Tick(ctx context.Context, partition int, incarnation string, lim
 	if err != nil {
 		return Ticked{}, readError(err) // whatever it has done, the next one does as well
 	}
-	t := Ticked{Lapsed: r.num(0) == 0, Next: time.Duration(r.num(2)) * time.Millisecond, Unseen: r.num(3) == 1}
+	t := Ticked{Lapsed: r.num(0) == 0, Next: time.Duration(r.num(2)) * time.Millisecond, Unseen: r.num(3) == 1, Now: r.num(4)}
 	for i := range r.list(1) {
 		item := parseDueItem(r.list(1).str(i))
 		if item.Room == "" {

@@ -28,7 +28,17 @@ type JoinRequest struct {
 	Return bool
 	// Again: Conn has joined, and is given another snapshot; ErrSuperseded if it is not the peer's connection any more.
 	Again bool
+	// NotAfter is the last moment, in epoch milliseconds by the store's clock, at which the join may happen: a LateError says
+	// that it arrived later, and nothing happened. 0: whenever it arrives.
+	NotAfter int64
 }
+
+// LateError says that a join arrived at the store after its NotAfter.
+type LateError struct {
+	Now int64 // by the store's clock
+}
+
+func (e *LateError) Error() string { return "store: the join arrived too late" }
 
 // ErrSuperseded says that the connection that has joined is none any more: another one took the peer over, or it is no member.
 var ErrSuperseded = errors.New("store: the connection is not the peer's any more")
@@ -91,13 +101,15 @@ func (s *Store) Join(ctx context.Context, q JoinRequest) (Joined, error) {
 	}
 	args := append([]any{
 		q.Room, hearth.NewNonce(), p.ID, hearth.QuoteString(p.User), p.Role, name, data, strings.Join(p.Groups, ","),
-		q.Conn, q.Incarnation, flags, lease, session, hearth.NewEpoch(), q.Peers, kept,
+		q.Conn, q.Incarnation, flags, lease, session, hearth.NewEpoch(), q.Peers, kept, q.NotAfter,
 	}, watchArgs(q.Watch)...)
 	r, err := s.run(ctx, verbJoin, s.keys.room(q.Room), args...)
 	if err == nil {
 		switch r.str(0) {
 		case "lapsed":
 			return Joined{}, ErrLapsed
+		case "late":
+			return Joined{}, &LateError{Now: r.num(1)}
 		case "superseded":
 			return Joined{}, ErrSuperseded
 		case "absent":

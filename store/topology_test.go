@@ -187,7 +187,7 @@ func TestAPartitionThatMovesIsLeftAlone(t *testing.T) {
 		t.Helper()
 		h.gives(hearth.ReasonUnavailable, within, append(h.writes(), h.removals()...)...)
 		h.gives(hearth.ReasonUnavailable, within,
-			call{"begin", func(ctx context.Context) error { return h.s.Begin(ctx, partition, "other") }},
+			call{"begin", func(ctx context.Context) error { _, err := h.s.Begin(ctx, partition, "other"); return err }},
 			call{"tick", func(ctx context.Context) error { _, err := h.s.Tick(ctx, partition, "inc", 10); return err }},
 			call{"hand over", func(ctx context.Context) error {
 				return h.s.HandOver(ctx, partition, []store.Place{{Room: room, Peer: "ann", Conn: h.ann.Conn}})

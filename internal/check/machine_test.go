@@ -300,10 +300,22 @@ func (m *machine) join() {
 	if m.chance("in a group", 20) {
 		q.Peer.Groups = groupNames[:1]
 	}
+	if m.chance("in time", 20) {
+		q.NotAfter = m.now
+	}
+	late := m.chance("late", 5)
+	if late {
+		q.NotAfter = m.now - 1
+	}
 	live := r.session != ""
 	j, err := m.s.Join(m.t.Context(), q)
 	if _, ok := m.part.nodes[q.Incarnation]; !ok && q.Lease == 0 {
 		m.same("lapsed", errors.Is(err, store.ErrLapsed), true)
+		m.refused = true
+		return
+	}
+	if late {
+		m.same("late", err, &store.LateError{Now: m.now})
 		m.refused = true
 		return
 	}

@@ -40,7 +40,7 @@ var mutants = []mutant{
 	{"waiters that leave", `unqueue(name, peer)`, `local _ = name`, false},
 	{"an entry's expiry before a set", `if over(oldexp) then`, `if false then`, true},
 	{"an entry's expiry before a delete or an update", `if gone then discard(gone, 'expired') end`, ``, true},
-	{"a lock's expiry before a write", `if l and over(l.expires) then`, `if false then`, true},
+	{"a lock's expiry before a write", `if l and over(l.expires) then`, `if l and over(l.expires) then l = nil elseif false then`, true},
 	{"the connection of who waits for a lock", `r.conn == w.conn and not away(r)`, `not away(r)`, false},
 	{"the socket of who waits for a lock", `not away(r) and`, `true and`, false},
 	{"how long somebody waits for a lock", ` and not over(w.deadline) then`, ` then`, false},
@@ -55,6 +55,7 @@ var mutants = []mutant{
 	{"the epoch of a session", `session, epoch, started = ARGV[13], ARGV[14], num(now)`, `session, epoch, started = ARGV[13], 'epoch', num(now)`, true},
 
 	{"the incarnation of a join", `if LEASE == '' and not redis.call('ZSCORE', NODES, INC) then return {'lapsed'} end`, ``, true},
+	{"the last moment of a join", `if ARGV[17] ~= '0' and now > tonumber(ARGV[17]) then`, `if false then`, false},
 	{"the incarnation of who is reaped", `if not r or r.inc ~= INC then`, `if not r then`, false},
 	{"the end of a node", `local renewed = INC == '' or redis.call('ZREM', NODES, INC) == 1`, `local renewed = true`, true},
 	{"the lease of a node", `redis.call('ZRANGEBYSCORE', NODES, '-inf', num(now))`, `redis.call('ZRANGE', NODES, 0, -1)`, false},

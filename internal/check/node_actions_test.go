@@ -38,7 +38,8 @@ func (m *machine) beginNode() {
 	}
 	inc := "n" + strconv.Itoa(len(m.incs))
 	m.incs = append(m.incs, inc)
-	m.ok(m.s.Begin(m.t.Context(), 0, inc))
+	_, err := m.s.Begin(m.t.Context(), 0, inc)
+	m.ok(err)
 	m.part.begin(inc)
 }
 

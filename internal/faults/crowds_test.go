@@ -211,7 +211,8 @@ func (c *cluster) ops() (stop func() int) {
 // TestStorm (40) kills a node whose clients come back all at once.
 func TestStorm(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, options{})
+	// Grace and lease are long: what is looked at is not how fast a machine lets so many clients notice and come back.
+	c := newCluster(t, options{grace: time.Minute, lease: 90 * time.Second})
 	n, rooms := size(200, 3000), size(10, 60)
 	victim := c.node(0)
 	var watch []*peer

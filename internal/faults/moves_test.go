@@ -368,6 +368,49 @@ func TestZombieJoin(t *testing.T) {
 	figures.say(t, "%d joins arrived at the store after their node was given up, held up by %s: refused", rounds, c.node(0).link.means())
 }
 
+// TestLateJoin holds a join up until its client has come back by another node, well within the lease: when it arrives, it takes
+// nobody over.
+func TestLateJoin(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, options{links: true, partitions: 1, lease: time.Minute})
+	rooms, seers := c.watched("late", 1, c.node(1))
+	c.ghosts(c.node(0), "kept", rooms, 1) // by which the node has an incarnation
+	rounds := size(1, 4)
+	for round := range rounds {
+		n, id := c.node(0), fmt.Sprintf("twice%d", round)
+		arrived := c.monitor(id)
+		n.link.Cut()
+		w, err := c.dial(t.Context(), n, rooms[0], id, "host", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Join(map[string]any{}); err == nil {
+			t.Fatal("joined over a link that is cut")
+		}
+		w.Cut()
+		if arrived() {
+			t.Fatal("the join was not held up")
+		}
+		p := c.newPeer(rooms[0], id, nil, on(c.node(1))).connected()
+		again := c.monitor(id)
+		n.link.Heal()
+		await(t, "the join to arrive", again)
+		await(t, "the node to be ready", n.ready)
+		if _, err := p.write("set-metadata", map[string]any{"key": "k", "data": round}); err != nil {
+			t.Errorf("who came back in time: %v", err)
+		}
+		c.atRest(rooms[0], seers[0], p)
+		p.mu.Lock()
+		if len(p.closes) > 0 || len(p.joins) != 1 {
+			t.Errorf("its sockets were closed with %v, it joined %d times", p.closes, len(p.joins))
+		}
+		p.mu.Unlock()
+		p.stop()
+	}
+	figures.did(2*rounds, rounds)
+	figures.say(t, "%d joins arrived at the store after their clients had come back by another node, held up by %s: refused", rounds, c.node(0).link.means())
+}
+
 // TestLeaveLost (54) loses the news that a socket is gone, in each way that there is.
 func TestLeaveLost(t *testing.T) {
 	t.Parallel()

@@ -69,6 +69,19 @@ var mutants = []mutant{
 	},
 
 	{
+		"the last moment of a join", "node/leases.go", `r.NotAfter = l.clock.at(until)`, `_ = until`,
+		"node", "TestAJoinThatIsLate",
+	},
+	{
+		"the store's clock at the earliest", "node/clock.go", `return c.atLeast + t`, `return c.most + t`,
+		"node", "TestStoreClock",
+	},
+	{
+		"a store's clock that was set", "node/clock.go", `c.known && atLeast <= c.most && most >= c.atLeast`, `c.known`,
+		"node", "TestStoreClock",
+	},
+
+	{
 		"who comes back gets what it missed", "node/resume.go", `&& m.recover(ctx, q.Resume.At) {`, `&& false {`,
 		"httpapi", "TestResume$",
 	},

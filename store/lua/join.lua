@@ -6,9 +6,9 @@
 --   13 session_id and 14 epoch of a new session, the former '' if the connection has joined already: then nothing happens
 --   unless it is the peer's still, 15 how many peers to return,
 --   16 what is kept of watched keys (patterns with newlines between; '' none), or '*' if this is the return of a 100ms client,
---   17… watched keys (see _watch). On a return nothing happens unless the peer is a member; role, name, data, groups and what
+--   17 the last moment at which it may happen (ms, 0: any), 18… watched keys (see _watch). On a return nothing happens unless the peer is a member; role, name, data, groups and what
 --   it watches are as they were, and what peers it is given are all, or none in a large room.
--- Returns: {'lapsed'} (the incarnation was ended), {'superseded'} (the connection is not the peer's any more),
+-- Returns: {'lapsed'} (the incarnation was ended), {'late', now} (its moment has passed), {'superseded'} (the connection is not the peer's any more),
 --   {'peer_exists'}, {'room_closed'}, {'too_many'}, {'too_large'}, or for a
 --   return {'absent'} or {'timed_out'} (it is none any more, since not long ago), or {'ok', session, epoch, started_at, seq, n,
 --   peer_count, taken over (0/1), expires_at ('' without a lease), own record, own data, {peer, record, data, …}, {key, entry, …},
@@ -18,6 +18,8 @@ local INC = LEASE == '' and ARGV[10] or ''
 local PLACE, BACK = ROOM .. '/' .. PEER, ARGV[16] == '*'
 -- One that slept on its way until its node was given up would leave a peer that nobody ever ends.
 if LEASE == '' and not redis.call('ZSCORE', NODES, INC) then return {'lapsed'} end
+-- One that slept until its caller gave up would take over whom that caller's client has become since.
+if ARGV[17] ~= '0' and now > tonumber(ARGV[17]) then return {'late', now} end
 -- missed_leaves returns, newest first, the last leaves since a peer joined of those who are not seen as members any more.
 local function missed_leaves(own)
   local out, met = {}, {}
@@ -139,4 +141,4 @@ while cursor do
   end
 end
 return {'ok', session, epoch, started, num(seq), last, num(count), replaced and 1 or 0, expires,
-  own, DATA or '', others, BACK and watched_by(kept) or watched(17), watches, left}
+  own, DATA or '', others, BACK and watched_by(kept) or watched(18), watches, left}

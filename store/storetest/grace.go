@@ -19,7 +19,8 @@ func graceOf(peer string) string    { return "peer/" + peer }
 func (f *fixture) begin(room, inc string) {
 	f.Helper()
 	f.ok(f.env.Client.ZRem(f.ctx(), f.key("due", room), "node/"+inc).Err())
-	f.ok(f.s.Begin(f.ctx(), f.s.Partition(room), inc))
+	_, err := f.s.Begin(f.ctx(), f.s.Partition(room), inc)
+	f.ok(err)
 }
 
 // drop says that the members' sockets, all of one partition, are gone.

@@ -98,6 +98,29 @@ func testNodeLease(f *fixture) {
 		f.join(room, "web", servedBy("never"), leased(time.Hour)) // who needs none
 	})
 
+	f.run("a join that arrives after its moment takes nobody over", func(f *fixture) {
+		room := f.newRoom()
+		now, err := f.s.Begin(f.ctx(), f.s.Partition(room), "a")
+		f.ok(err)
+		t, err := f.s.Tick(f.ctx(), f.s.Partition(room), "a", 0)
+		if f.ok(err); t.Now < now || t.Now > now+time.Minute.Milliseconds() {
+			f.Errorf("the store's clock went from %d to %d", now, t.Now)
+		}
+		until := func(at int64) change { return func(q *store.JoinRequest) { q.NotAfter = at } }
+		f.join(room, "ann", servedBy("a"), until(t.Now+time.Hour.Milliseconds()))
+		for _, late := range [][]change{{servedBy("a")}, {leased(time.Hour)}} {
+			for _, peer := range []string{"ann", "new"} {
+				f.unchanged(room, func() error {
+					_, err := f.tryJoin(room, peer, append(late, until(now-1))...)
+					if e, ok := errors.AsType[*store.LateError](err); !ok || e.Now < t.Now {
+						f.Errorf("%s: %v", peer, err)
+					}
+					return nil
+				})
+			}
+		}
+	})
+
 	f.run("with several reapers each leaves once, and nobody else does", func(f *fixture) {
 		room := f.newRoom()
 		f.begin(room, "a")

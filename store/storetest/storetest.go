@@ -125,7 +125,7 @@ func (f *fixture) limited(l hearth.Limits) *fixture {
 		f.Fatal(err)
 	}
 	for p := range s.Partitions() {
-		if err := s.Begin(f.Context(), p, incarnation); err != nil {
+		if _, err := s.Begin(f.Context(), p, incarnation); err != nil {
 			f.Fatal(err)
 		}
 	}
@@ -205,7 +205,8 @@ func (f *fixture) tryJoin(room, peer string, changes ...change) (member, error) 
 	q := request(room, peer, changes...)
 	j, err := f.s.Join(f.ctx(), q)
 	if errors.Is(err, store.ErrLapsed) && q.Incarnation == incarnation { // the clock was moved
-		f.ok(f.s.Begin(f.ctx(), f.s.Partition(room), incarnation))
+		_, err = f.s.Begin(f.ctx(), f.s.Partition(room), incarnation)
+		f.ok(err)
 		j, err = f.s.Join(f.ctx(), q)
 	}
 	return member{j, store.Writer{Session: j.ID, Peer: peer, Conn: q.Conn, User: q.Peer.User}}, err
