@@ -54,7 +54,7 @@ func newLink(h *Hub, addr string, client *redis.Client) *link {
 		wishes: map[string]bool{},
 	}
 	l.ctx, l.cancel = context.WithCancel(h.ctx)
-	l.giveUp = func() {} // until there is an attempt
+	l.giveUp = func() {}   // until there is an attempt
 	l.client.Store(client) // before it runs: without one it would connect to any server
 	return l
 }

@@ -72,7 +72,7 @@ func TestSubscriptionLeavesAReadOnlyServer(t *testing.T) {
 	st.client = s.Client(t)
 	_, e := st.listen("r")
 	host, port, _ := strings.Cut(master.Addr, ":")
-	if err := st.client.SlaveOf(t.Context(), host, port).Err(); err != nil {
+	if err := st.client.ReplicaOf(t.Context(), host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
 	st.log.add() // that nobody hears

@@ -73,7 +73,7 @@ func TestAReadOnlyServerCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	host, port, _ := strings.Cut(master.Addr, ":")
-	if err := server.Client(t).SlaveOf(t.Context(), host, port).Err(); err != nil {
+	if err := server.Client(t).ReplicaOf(t.Context(), host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {

@@ -29,7 +29,7 @@ func (f *follower) heed(o *redis.FailoverOptions) {
 				MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true, DialTimeout: dialTimeout,
 				ReadTimeout: callTimeout, WriteTimeout: callTimeout, ReadBufferSize: 4096, WriteBufferSize: 4096,
 			})
-			defer c.Close()
+			defer func() { _ = c.Close() }()
 			for ctx.Err() == nil {
 				f.listen(ctx, c, o.MasterName)
 				pause(ctx, sentinelPause)
@@ -41,7 +41,7 @@ func (f *follower) heed(o *redis.FailoverOptions) {
 // listen hears one sentinel for as long as it is there.
 func (f *follower) listen(ctx context.Context, c *redis.SentinelClient, master string) {
 	sub := c.Subscribe(ctx)
-	defer sub.Close()
+	defer func() { _ = sub.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = sub.Close() })()
 	if sub.Subscribe(ctx, switched) != nil {
 		return
