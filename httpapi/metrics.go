@@ -65,6 +65,7 @@ func newMetrics(s *Server) *metrics {
 		counter("hearth_changes_duplicate_total", "Changes heard again.", hub.Stats.Duplicates.Load),
 		counter("hearth_log_repairs_total", "Logs read because a change didn't follow.", hub.Stats.Repairs.Load),
 		counter("hearth_subscriptions_renewed_total", "Connections that heard nothing and were made anew.", hub.Stats.Deaf.Load),
+		counter("hearth_subscriptions_followed_total", "Connections made anew because the master was replaced.", hub.Stats.Followed.Load),
 		counter("hearth_rooms_behind_total", "Quiet rooms of which a change had gone unheard.", hub.Stats.Behind.Load),
 		counter("hearth_rewinds_total", "Sessions whose store had lost changes that were heard.", hub.Stats.Rewinds.Load),
 		counter("hearth_members_lost_total", "Members and streams whose continuity was lost.", hub.Stats.Lost.Load),

@@ -38,6 +38,7 @@ type History struct {
 // Options says what the hub is made of. Client, Channel, Probes, Read and Decode are required.
 type Options struct {
 	// Client is the store's, so that probes are published where changes are. If it is a cluster's, channels are sharded.
+	// If its commands may come to go to another server it says so by a method Moved, see mover.
 	Client  redis.UniversalClient
 	Channel func(room string) string
 	// Probes are channels of this hub's own, one for each tag in braces that channels of rooms have, so that each server
@@ -79,6 +80,7 @@ type Stats struct {
 	Repairs    atomic.Int64 // logs read because a change didn't follow, or a subscription was made anew
 	Lost       atomic.Int64 // subscribers told that continuity is lost
 	Deaf       atomic.Int64 // connections made anew because they did not hear
+	Followed   atomic.Int64 // connections made anew because commands went to another server
 	Moved      atomic.Int64 // times that the rooms of a tag were found on another server
 	Compared   atomic.Int64 // rooms compared with the store
 	Behind     atomic.Int64 // of those, rooms of which something had gone unheard
@@ -91,6 +93,7 @@ type Hub struct {
 
 	o       Options
 	cluster cluster         // nil without shards
+	mover   mover           // nil where the server stays
 	ctx     context.Context //nolint:containedctx // the hub's own life, ended by Close
 	cancel  context.CancelFunc
 	ended   context.Context //nolint:containedctx // one that is over, see link
@@ -125,6 +128,7 @@ func New(o Options) *Hub {
 	ctx, cancel := context.WithCancel(context.Background()) // the hub's own life; no caller's call is it
 	h := newHub(ctx, cancel, o)
 	h.cluster, _ = o.Client.(cluster)
+	h.mover, _ = o.Client.(mover)
 	h.mu.Lock()
 	for _, probe := range o.Probes {
 		h.slotOf(probe).probe = probe

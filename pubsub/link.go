@@ -32,12 +32,15 @@ type link struct {
 	cancel context.CancelFunc
 	wake   chan struct{} // of command
 	ready  chan struct{} // of prove
+	hurry  chan struct{} // of run: the next attempt may fare better
 	// heard is when the newest probe that it has heard was sent, since the hub began; 0 for none yet.
 	heard atomic.Int64
 
 	mu     sync.Mutex          // after a room's
 	conn   *redis.PubSub       // nil while there is none
 	since  time.Duration       // when it was opened
+	giveUp context.CancelFunc  // ends the newest attempt to open one
+	moves  uint64              // how often the server had been replaced when that began
 	name   string              // that it has at the server; "" if it may have none
 	wishes map[string]bool     // by channel: subscribe (true) or unsubscribe; only the last wish counts
 	on     map[string]struct{} // what the server has confirmed
@@ -46,8 +49,12 @@ type link struct {
 }
 
 func newLink(h *Hub, addr string, client *redis.Client) *link {
-	l := &link{hub: h, addr: addr, wake: make(chan struct{}, 1), ready: make(chan struct{}, 1), wishes: map[string]bool{}}
+	l := &link{
+		hub: h, addr: addr, wake: make(chan struct{}, 1), ready: make(chan struct{}, 1), hurry: make(chan struct{}, 1),
+		wishes: map[string]bool{},
+	}
 	l.ctx, l.cancel = context.WithCancel(h.ctx)
+	l.giveUp = func() {}   // until there is an attempt
 	l.client.Store(client) // before it runs: without one it would connect to any server
 	return l
 }
@@ -55,17 +62,17 @@ func newLink(h *Hub, addr string, client *redis.Client) *link {
 // run opens one connection after the other and reads it, until the link is closed.
 func (l *link) run() {
 	log := l.hub.o.Log.With("server", l.addr)
-	wait := connectPause
+	wait, refusals := connectPause, seldom{}
 	for l.ctx.Err() == nil {
 		conn, err := l.connect()
 		if err == nil {
 			wait = connectPause
-			err = l.listen(conn)
+			err = l.listen(conn, refusals)
 			l.drop(conn)
 			if l.ctx.Err() == nil {
 				log.Warn("subscription broke", "error", err)
 				l.hub.refused(l) // its rooms may be elsewhere
-				pause(l.ctx, breakPause)
+				l.rest(breakPause)
 			}
 			continue
 		}
@@ -73,17 +80,25 @@ func (l *link) run() {
 			log.Warn("can't open a subscription", "error", err)
 		}
 		l.hub.refused(l)
-		pause(l.ctx, wait)
-		wait = min(2*wait, connectAtMost)
+		if l.rest(wait) {
+			wait = connectPause
+		} else {
+			wait = min(2*wait, connectAtMost)
+		}
 	}
 	l.drop(nil)
 }
 
 // connect opens a connection and asks for all that is wanted on it.
 func (l *link) connect() (*redis.PubSub, error) {
-	conn := l.open()
 	ctx, cancel := context.WithTimeout(l.ctx, connectWithin)
 	defer cancel()
+	moves, _ := l.hub.moved()
+	l.mu.Lock()
+	l.giveUp, l.moves = cancel, moves
+	l.mu.Unlock()
+	conn := l.open()
+	opened := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	// The name is how the connection is found among the server's. Its answer also says that there is a connection.
 	name := "hearth-" + hearth.NewEpoch()
 	err := conn.ClientSetName(ctx, name)
@@ -92,6 +107,9 @@ func (l *link) connect() (*redis.PubSub, error) {
 	}
 	if isRefusal(err) { // it may not have a name
 		name, err = "", nil
+	}
+	if !opened() && err == nil {
+		err = ctx.Err()
 	}
 	if err != nil {
 		_ = conn.Close()
@@ -103,6 +121,8 @@ func (l *link) connect() (*redis.PubSub, error) {
 	clear(l.wishes)
 	l.turns++
 	l.mu.Unlock()
+	now, _ := l.hub.moved()
+	l.overtaken(now) // meanwhile there was nothing to replace
 	wanted := l.hub.anew(l)
 	if probe := l.probing(); probe != "" {
 		wanted = append(wanted, probe)
@@ -131,12 +151,12 @@ func (l *link) drop(conn *redis.PubSub) {
 }
 
 // listen reads a connection until it breaks.
-func (l *link) listen(conn *redis.PubSub) error {
+func (l *link) listen(conn *redis.PubSub, refusals seldom) error {
 	for {
 		got, err := conn.Receive(l.hub.ended)
 		switch {
 		case isRefusal(err):
-			if l.ctx.Err() == nil {
+			if l.ctx.Err() == nil && refusals.fresh(codeOf(err), l.hub.now()) {
 				l.hub.o.Log.Warn("subscribing was refused", "server", l.addr, "error", err)
 			}
 			l.hub.refused(l)

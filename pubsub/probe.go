@@ -166,6 +166,10 @@ func (l *link) renew(why string) {
 		return
 	}
 	l.hub.Stats.Deaf.Add(1)
+	l.replace(conn, why)
+}
+
+func (l *link) replace(conn *redis.PubSub, why string) {
 	l.hub.o.Log.Warn("subscription made anew", "server", l.addr, "why", why)
 	_ = conn.Close()
 }

@@ -249,6 +249,9 @@ func (h *Hub) linkTo(addr string, client *redis.Client) *link {
 		h.wg.Go(l.run)
 		h.wg.Go(l.command)
 		h.wg.Go(l.prove)
+		if h.mover != nil {
+			h.wg.Go(l.follow)
+		}
 	}
 	return l
 }

@@ -128,8 +128,19 @@ var mutants = []mutant{
 		r.repair()`, ``, "pubsub", "TestRewoundSeenOnReconnect",
 	},
 	{
-		"a deaf connection is made anew", "pubsub/probe.go", `"why", why)
-	_ = conn.Close()`, `"why", why)`, "pubsub", "TestDeafSubscription",
+		"a deaf connection is made anew", "pubsub/probe.go", `	l.replace(conn, why)`, ``, "pubsub", "TestDeafSubscription",
+	},
+	{
+		"a connection to who is the master no more is made anew", "pubsub/moved.go",
+		`		l.replace(conn, "commands go to another server")`, ``, "pubsub", "TestSubscriptionLeavesAReadOnlyServer",
+	},
+	{
+		"a new master that is announced counts", "internal/redisurl/moves.go", `m.server, m.told = "", server
+	m.count()`, `m.server, m.told = "", server`, "internal/redisurl", "TestWhatCountsAsAMove",
+	},
+	{
+		"a connection to who is the master no more is not kept", "internal/redisurl/moves.go", `case m.named && m.times != times:`,
+		`case false:`, "internal/redisurl", "TestAMasterThatIsReplacedWhileItIsDialed",
 	},
 	{
 		"an unsubscription unasked for is heeded", "pubsub/hub.go", `if said {`, `if false {`, "pubsub", "TestUnsubscribedUnasked",

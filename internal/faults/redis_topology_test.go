@@ -27,8 +27,9 @@ func TestSentinelKill(t *testing.T) {
 		master := s.Master(t)
 		at := time.Now()
 		master.Kill(t)
-		s.AwaitFailover(t, master)
+		now := s.AwaitFailover(t, master)
 		t.Logf("replaced after %s", time.Since(at))
+		c.tuned("sentinel: the master killed", now)
 		c.back("sentinel: the master killed", at, pulses...)
 		if *long {
 			master.Start(t)
@@ -70,7 +71,13 @@ func TestSentinelPartition(t *testing.T) {
 				at := time.Now()
 				do("ACL", "SETUSER", "default", "off")
 				do("CLIENT", "KILL", "USER", "default")
-				s.AwaitFailover(t, master)
+				before := c.rising("hearth_subscriptions_followed_total")
+				now := s.AwaitFailover(t, master)
+				c.tuned("sentinel: the master cut off, "+mode, now)
+				// Nothing breaks the connections to the old one, which lives: they were given up for what the sentinels said.
+				if n := c.rising("hearth_subscriptions_followed_total") - before; n < len(c.live()) {
+					t.Errorf("%d subscriptions of %d nodes went to the new master unasked", n, len(c.live()))
+				}
 				c.back("sentinel: the master cut off, "+mode, at, pulses...)
 				do("ACL", "SETUSER", "default", "on")
 				if err := admin.Close(); err != nil {
@@ -88,6 +95,27 @@ func TestSentinelPartition(t *testing.T) {
 			}
 		})
 	}
+}
+
+// tuned waits until the subscription of every node is at a server that is the master now, and notes how long that took: so
+// long at most a node was deaf.
+func (c *cluster) tuned(kind string, master *redistest.Server) {
+	c.Helper()
+	began := time.Now()
+	look := master.Client(c)
+	await(c, "every node to listen to the new master after "+kind, func() bool {
+		list, err := look.Do(c.Context(), "CLIENT", "LIST", "TYPE", "pubsub").Text()
+		nodes := 0
+		for line := range strings.Lines(list) {
+			if strings.Contains(line, " name=hearth-") && !strings.Contains(line, " sub=0 ") {
+				nodes++
+			}
+		}
+		return err == nil && nodes >= len(c.live())
+	})
+	took := time.Since(began)
+	c.Logf("%s: all nodes listen to the new master %s after it answers", kind, took)
+	figures.outage(kind+", until all nodes listen to the new master", took)
 }
 
 // tags returns where the cluster has what: the tag of each room's partition, and all tags in use.

@@ -2,7 +2,8 @@
 //
 // It adds what the client library lacks for a store whose every write counts. No command that may have been executed is
 // ever sent again, and an error says whether its command was sent (see [Error]). No call hangs: each attempt to connect,
-// to write and to read has a bound, and a context's deadline holds for all of them.
+// to write and to read has a bound, and a context's deadline holds for all of them. And whoever keeps a connection of its
+// own learns when commands go to another server (see [Target.Client]).
 //
 // It knows no keys, scripts or reasons: what an error means to a user is decided in store.
 package redisurl
@@ -261,7 +262,9 @@ func (t *Target) String() string {
 	return s
 }
 
-// Client returns a client of the store, which it has not asked anything yet. The caller has to close it.
+// Client returns a client of the store, which it has not asked anything yet. The caller has to close it. One of a single
+// server or of sentinels has the method Moved, by which who has a connection of its own learns that it may be to another
+// server than commands now go to.
 func (t *Target) Client() redis.UniversalClient {
 	switch {
 	case t.cluster != nil:
@@ -273,13 +276,11 @@ func (t *Target) Client() redis.UniversalClient {
 		return c
 	case t.sentinel != nil:
 		o := *t.sentinel
-		c := redis.NewFailoverClient(&o)
-		c.AddHook(watcher{})
-		return c
+		f := follow(redis.NewFailoverClient(&o), newMoves(true))
+		f.heed(&o)
+		return f
 	default:
 		o := *t.single
-		c := redis.NewClient(&o)
-		c.AddHook(watcher{})
-		return c
+		return follow(redis.NewClient(&o), newMoves(false))
 	}
 }

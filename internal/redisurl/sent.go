@@ -87,10 +87,25 @@ func (m *mark) take(cmd redis.Cmder) {
 type watcher struct {
 	// clusterNode leaves as it is what a cluster's client has to recognize: what it may send again, since it was not sent.
 	clusterNode bool
+	moves       *moves // nil for a cluster's node
 }
 
-func (watcher) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+// DialHook dials once more, and no more, if the master was replaced meanwhile.
+func (w watcher) DialHook(next redis.DialHook) redis.DialHook {
+	if w.moves == nil {
+		return next
+	}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		for range 2 {
+			times, _ := w.moves.Moved()
+			conn, err := next(ctx, network, addr)
+			if err != nil || w.moves.dialed(conn.RemoteAddr().String(), times) {
+				return conn, err
+			}
+			_ = conn.Close()
+		}
+		return nil, errMoved
+	}
 }
 
 func (w watcher) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
@@ -99,6 +114,7 @@ func (w watcher) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		m.put(cmd)
 		err := next(ctx, cmd)
 		m.take(cmd)
+		w.moved(err)
 		if answered(err) || w.clusterNode && !m.written {
 			return err
 		}
@@ -106,7 +122,13 @@ func (w watcher) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func (watcher) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (w watcher) moved(err error) {
+	if w.moves != nil {
+		w.moves.answered(err)
+	}
+}
+
+func (w watcher) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		marks := make([]mark, len(cmds))
 		for i, cmd := range cmds {
@@ -115,6 +137,7 @@ func (watcher) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 		first := next(ctx, cmds)
 		for i, cmd := range cmds {
 			marks[i].take(cmd)
+			w.moved(cmd.Err())
 			if err := cmd.Err(); !answered(err) {
 				cmd.SetErr(&Error{cmd, err, marks[i].written})
 			}
