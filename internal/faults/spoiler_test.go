@@ -24,8 +24,9 @@ type spoiler struct {
 	to     string
 	closed bool
 	paths  map[*path]struct{}
-	subs   int  // connections that have subscribed to something, ever
-	stall  bool // subscriptions are not read from
+	subs   int   // connections that have subscribed to something, ever
+	last   *path // of them
+	stall  bool  // subscriptions are not read from
 	fate   func(channel string) fate
 	count  [held + 1]int // of messages, by their fate
 	probes int           // published while a subscription was deaf
@@ -180,6 +181,7 @@ func (s *spoiler) spoilt(p *path, frame []byte) (out [][]byte) {
 	if !p.subscribed && len(told) >= 2 && strings.HasSuffix(told[0], "subscribe") {
 		p.subscribed = true
 		s.subs++
+		s.last = p
 	}
 	for p.subscribed && s.stall && !p.gone {
 		s.moved.Wait()
@@ -299,20 +301,15 @@ func (s *spoiler) unheard() int {
 	return s.probes
 }
 
-// hold stops reading subscriptions, until release. It returns them.
-func (s *spoiler) hold() (subscribed []*path) {
+// hold stops reading subscriptions, until release. It returns the newest.
+func (s *spoiler) hold() *path {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stall = true
-	for p := range s.paths {
-		if p.subscribed {
-			if tcp, ok := p.server.(*net.TCPConn); ok {
-				_ = tcp.SetReadBuffer(4 << 10) // the less the kernel takes, the less has to be published
-			}
-			subscribed = append(subscribed, p)
-		}
+	if tcp, ok := s.last.server.(*net.TCPConn); ok {
+		_ = tcp.SetReadBuffer(4 << 10) // the less the kernel takes, the less has to be published
 	}
-	return subscribed
+	return s.last
 }
 
 func (s *spoiler) release() {
