@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -178,6 +179,36 @@ var mutants = []mutant{
 		"who comes back asks by epoch", "pubsub/follow.go", `if l.Epoch != at.Epoch || `, `if at.Epoch = l.Epoch; `, "pubsub", "TestMissed",
 	},
 
+	// The fan-out of whole nodes.
+	{
+		"a connection is proven to hear", "pubsub/probe.go", `silent >= 2*every && (`, `silent >= 2000*every && (`,
+		"internal/faults", "TestDeaf",
+	},
+	{
+		"nodes make a deaf connection anew", "pubsub/probe.go", `"why", why)
+	_ = conn.Close()`, `"why", why)`, "internal/faults", "TestDeaf",
+	},
+	{
+		"nodes repair a gap", "pubsub/repair.go", `if r.repairing || r.hub.ctx.Err() != nil {`, `if r.name != "" {`,
+		"internal/faults", "TestGapInject",
+	},
+	{
+		"nodes repair what a dropped connection missed", "pubsub/repair.go", `if r.repairing || r.hub.ctx.Err() != nil {`, `if r.name != "" {`,
+		"internal/faults", "TestOutputBuffer",
+	},
+	{
+		"nodes compare quiet rooms with the store", "pubsub/compare.go", `if g.room.remains(g.at) {`, `if g.room == nil {`,
+		"internal/faults", "TestGapInject",
+	},
+	{
+		"nodes take no change but the next", "pubsub/room.go", `m.Seq == r.pos.Seq+1 && m.Prev == r.pos.Nonce`, `m.Seq > r.pos.Seq`,
+		"internal/faults", "TestGapInject",
+	},
+	{
+		"nodes follow the chain of nonces", "pubsub/follow.go", `|| m.Seq != at.Seq+1 || m.Prev != at.Nonce {`, `{`,
+		"internal/faults", "TestLogTrim",
+	},
+
 	{
 		"what was sent is not sent again", "internal/redisurl/sent.go", `	if e.sent {
 		return nil`, `	if false {
@@ -214,11 +245,11 @@ func TestMutants(t *testing.T) {
 	for _, m := range mutants {
 		t.Run(strings.TrimPrefix(m.name, "... "), func(t *testing.T) {
 			t.Parallel() // most of them wait
-			out, failed := goTest(t, m.pkg, m.tests, "-overlay", overlaid(t, m.file, m.old, m.changed))
+			out, failed := goTest(t, m.pkg, m.tests, "-overlay="+overlaid(t, m.file, m.old, m.changed))
 			switch {
 			case !failed:
 				t.Errorf("%s: not noticed by %s of %s", m.file, m.tests, m.pkg)
-			case !strings.Contains(out, "--- FAIL") && !strings.Contains(out, "panic: ") && !strings.Contains(out, "fatal error: "):
+			case strings.Contains(out, notBuilt), !strings.Contains(out, "--- FAIL") && !strings.Contains(out, "panic: ") && !strings.Contains(out, "fatal error: "):
 				t.Errorf("no test fell, but: %s", out)
 			default:
 				caught.Add(1)
@@ -245,11 +276,12 @@ func unchanged(t *testing.T) {
 	}
 }
 
-func goTest(t *testing.T, pkg, tests string, args ...string) (out string, failed bool) {
+// goTest runs tests with flags of the go command, which also hold for what they build: the nodes of this package's tests.
+func goTest(t *testing.T, pkg, tests string, flags ...string) (out string, failed bool) {
 	t.Helper()
-	args = append([]string{"test", "-vet=off", "-count=1", "-timeout=2m", "-run", tests}, args...)
-	c := exec.CommandContext(t.Context(), "go", append(args, "./"+pkg)...)
+	c := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-count=1", "-timeout=5m", "-run", tests, "./"+pkg)
 	c.Dir = sources(t)
+	c.Env = append(os.Environ(), "GOFLAGS="+strings.Join(append(flags, output("go", "env", "GOFLAGS")), " "))
 	text, err := c.CombinedOutput()
 	return string(text), err != nil
 }

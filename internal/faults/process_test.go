@@ -27,6 +27,9 @@ var built string
 
 var building sync.Mutex
 
+// notBuilt is what a test says that could not build the product.
+const notBuilt = "build the product"
+
 // binary builds the product, once for all tests; with the race detector for those who ask for it.
 func binary(tb testing.TB, race bool) string {
 	tb.Helper()
@@ -49,7 +52,7 @@ func binary(tb testing.TB, race bool) string {
 	}
 	args = append(args, "-o", path, "github.com/hearthstore/hearth/cmd/hearth")
 	if out, err := exec.CommandContext(tb.Context(), "go", args...).CombinedOutput(); err != nil {
-		tb.Fatalf("build the product: %v: %s", err, out)
+		tb.Fatalf(notBuilt+": %v: %s", err, out)
 	}
 	return path
 }
