@@ -74,6 +74,7 @@ func TestDevelopmentDoor(t *testing.T) {
 }
 
 func TestOrigins(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		allowed []string
 		origin  string

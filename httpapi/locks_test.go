@@ -82,6 +82,7 @@ func TestLocks(t *testing.T) {
 }
 
 func TestLockWaits(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, setup{})
 	ann, bob := c.join(0, "r", "ann", "guest", nil), c.join(1, "r", "bob", "guest", nil)
 	token := at(t, ann.ok("lock-acquire", object{"name": "l", "ttl_ms": 60000}), "token")

@@ -276,6 +276,7 @@ func rolesToTry(needs perms) []string {
 func forbidsOnly(role string, needs perms) bool { return role != roleOf(needs) }
 
 func TestEveryRequestAsksForItsPermission(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, setup{nodes: 1, roles: rolesOfAll(t)})
 	for i, n := range httpNeeds {
 		method, route, _ := strings.Cut(n.route, " ")

@@ -10,6 +10,7 @@ import (
 
 // What a stream reads by is the store's role also if it names a connection that is none of its user's.
 func TestStreamOfAnothersConnection(t *testing.T) {
+	t.Parallel()
 	each(t, func(c *cluster) {
 		ann := c.join(0, "r", "ann", "host", nil)
 		from := c.watch(0, "r", c.server(), "").begins()
@@ -70,6 +71,7 @@ func TestReplayLooksForTheRoleOfThen(t *testing.T) {
 
 // Where the log does not reach back to the role of then, a takeover tells it, and else nothing is given by a guess.
 func TestReplayOfARoleThatTheLogForgot(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, setup{limits: hearth.Limits{LogEvents: 16}})
 	ann := c.join(0, "r", "ann", "host", nil)
 	bob := c.join(1, "r", "bob", "guest", nil)

@@ -11,6 +11,7 @@ import (
 const meta = tree + "/r/metadata"
 
 func TestEntries(t *testing.T) {
+	t.Parallel()
 	each(t, func(c *cluster) {
 		s := c.server()
 		c.do("GET", meta+"/k", s, "").problem(404, "no_session")
@@ -71,6 +72,7 @@ func TestEntries(t *testing.T) {
 }
 
 func TestConditions(t *testing.T) {
+	t.Parallel()
 	each(t, func(c *cluster) {
 		s := c.server()
 		old := c.join(0, "r", "ann", "guest", nil)
@@ -138,6 +140,7 @@ func TestUpdateOverHTTP(t *testing.T) {
 
 // Every key can be named: in the path, or where proxies mangle that in the query.
 func TestKeysOfAnyForm(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, setup{nodes: 1})
 	s := c.server()
 	k := c.join(0, "r", "ann", "guest", nil)

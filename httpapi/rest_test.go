@@ -62,6 +62,7 @@ func TestRooms(t *testing.T) {
 }
 
 func TestPeers(t *testing.T) {
+	t.Parallel()
 	each(t, func(c *cluster) {
 		s, own := c.server(), c.token("r", "bot", "guest")
 		const bot = tree + "/r/peers/bot"

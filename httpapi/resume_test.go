@@ -102,6 +102,7 @@ var deeds = []deed{
 // Who comes back within the grace, on whichever node, is given all that it may see of what it missed, once and in order,
 // and nobody saw it go. From where it counts is the client's to say.
 func TestResume(t *testing.T) {
+	t.Parallel()
 	for _, to := range []int{0, 1} {
 		eachPatient(t, func(c *cluster) {
 			c.Logf("to node %d", to)
@@ -399,6 +400,7 @@ func TestPingBehindAResume(t *testing.T) {
 
 // However often a client breaks off in the middle of what goes on, it is given every change once and in order.
 func TestResumeInTheMiddleOfIt(t *testing.T) {
+	t.Parallel()
 	eachPatient(t, func(c *cluster) {
 		const messages, breaks = 400, 12
 		ann := c.join(0, "r", "ann", "host", nil)

@@ -11,6 +11,7 @@ import (
 
 // What was said to roles goes by the role of then, and what a role could not read is not given to it later.
 func TestResumeByTheRoleOfThen(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, setup{limits: patient, roles: rolesOfAll(t)})
 	ann := c.join(0, "s", "ann", roleOf(everything), nil)
 	bob := c.join(1, "s", "bob", "has.read", nil)

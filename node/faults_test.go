@@ -165,7 +165,7 @@ func TestAHandOverThatIsLostIsRepaired(t *testing.T) {
 		t.Fatal("it was not lost")
 	}
 	w.meddler.on("hand_over", nil)
-	w.compareOnce("r")
+	w.compareOnce()
 	await(t, "ann is handed over", func() bool { return w.isAway("r", "ann") })
 	if w.isAway("r", "bob") {
 		t.Error("so is bob, who has a socket")
@@ -217,7 +217,7 @@ func TestZombieJoin(t *testing.T) {
 	if inc, there := w.inc("r", "eve"); !there || inc == "" {
 		t.Fatal("it did not join")
 	}
-	w.compareOnce("r")
+	w.compareOnce()
 	await(t, "eve is handed over", func() bool { return w.isAway("r", "eve") })
 
 	if err := w.raw.Del(t.Context(), w.key("r", "nodes")).Err(); err != nil { // the node was given up
@@ -251,7 +251,7 @@ func TestASocketWithoutAMemberIsClosedAtTheSecondSign(t *testing.T) {
 		}
 	}
 	remove()
-	w.compareOnce("r")
+	w.compareOnce()
 	if !missed() || len(s.closed) > 0 {
 		t.Errorf("at the first sign: missed %t, closed %t", missed(), len(s.closed) > 0)
 	}
@@ -260,13 +260,13 @@ func TestASocketWithoutAMemberIsClosedAtTheSecondSign(t *testing.T) {
 		w.raw.SAdd(t.Context(), w.key("r", "node:"+ann.inc.id), "r/ann").Err()); err != nil {
 		t.Fatal(err)
 	}
-	w.compareOnce("r")
+	w.compareOnce()
 	if missed() {
 		t.Error("it is missed still")
 	}
 	remove()
-	w.compareOnce("r")
-	w.compareOnce("r")
+	w.compareOnce()
+	w.compareOnce()
 	s.is(t, CloseLost)
 	if len(other.closed) > 0 {
 		t.Error("bob's socket is closed, too")

@@ -1,6 +1,6 @@
 // Package check holds the system to its contract as a whole, by machines that know nothing of its code: a state machine
 // drives the store's verbs and compares all that is kept and told with a model; histories of clients on several nodes are
-// checked for linearizability; storms of writers and of waiters are held to what §2 of the contract says of them; and
+// checked for linearizability, also while they are cut and come back; storms of writers and of waiters are held to what §2 of the contract says of them; and
 // each of these has to notice when a fence in the scripts is switched off.
 //
 // It is not the place for what one verb returns (store/storetest) or how it looks on the wire (httpapi). `make test` runs

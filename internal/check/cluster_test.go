@@ -34,10 +34,16 @@ type cluster struct {
 	server   string // a management token
 }
 
-// newCluster starts three nodes, whose scripts are changed by mutate, if it is not nil.
+// newCluster starts three nodes on a real server, which keep nobody whose connection is cut. Their scripts are changed by
+// mutate, if it is not nil.
 func newCluster(tb testing.TB, mutate func(string) string) *cluster {
 	tb.Helper()
-	s := redistest.Real(tb)
+	return newClusterOn(tb, redistest.Real(tb), time.Millisecond, mutate)
+}
+
+// newClusterOn starts three nodes on a server.
+func newClusterOn(tb testing.TB, s *redistest.Server, grace time.Duration, mutate func(string) string) *cluster {
+	tb.Helper()
 	verifier, err := auth.NewVerifier(auth.Config{AccessKey: "app", Secret: "0123456789abcdef0123456789abcdef"})
 	if err != nil {
 		tb.Fatal(err)
@@ -53,7 +59,8 @@ func newCluster(tb testing.TB, mutate func(string) string) *cluster {
 		if mutate != nil {
 			client = clientWith(tb, s, mutate)
 		}
-		st, err := store.New(tb.Context(), client, store.Options{Partitions: 4, Limits: hearth.Limits{Grace: time.Millisecond, LogEvents: 100_000, LogBytes: 1 << 28}})
+		limits := hearth.Limits{Grace: grace, LogEvents: 100_000, LogBytes: 1 << 28}
+		st, err := store.New(tb.Context(), client, store.Options{Partitions: 4, Limits: limits})
 		if err != nil {
 			tb.Fatal(err)
 		}

@@ -15,13 +15,14 @@ import (
 
 // call is an operation as a client began it.
 type call struct {
-	op            string // join, leave, get, set, delete, update, room
+	op            string // join, leave, remove, get, set, delete, update, room · cut, pass: see roomState
 	room          string
 	session       string // that the call belongs to; "" for whichever is live
 	peer, conn    string // the fence; no peer: a server
 	key, value    string
 	expect        *uint64 // of set and delete
-	expectSession string  // of an ETag, over HTTP
+	expectSession string  // of an ETag, over HTTP; of a join that resumes ...
+	at            uint64  // ... up to where it had got there
 	writes        []write // of an update
 }
 
@@ -80,13 +81,14 @@ func (h *history) until(client int, in *call, began int64, out *outcome, end int
 type roomState struct {
 	session, last string // last: of the session before
 	seq           uint64 // that is known to be taken
-	members       []item // peer → conn
+	members       []item // peer → conn; version: seq of its join, 0 if that isn't known
 	entries       []item // key → value and version; version 0: a write whose answer never came
 }
 
 type item struct {
 	name, value string
 	version     uint64
+	away        bool // of a member: its node knows that its socket is gone
 }
 
 func find(list []item, name string) (item, bool) {
@@ -171,8 +173,11 @@ func (s *roomState) refusal(in *call) hearth.Reason {
 
 // step returns the room after an operation, or nil if it can't have been answered like that.
 func (s *roomState) step(in *call, out *outcome) *roomState {
-	if in.op == "join" {
+	switch in.op {
+	case "join":
 		return s.join(in, out)
+	case "cut", "pass":
+		return s.time(in)
 	}
 	if why := s.refusal(in); why != "" {
 		if out.unknown || out.reason == why {
@@ -224,11 +229,21 @@ func (s *roomState) join(in *call, out *outcome) *roomState {
 		}
 		n = roomState{session: out.session}
 	}
-	_, there := find(s.members, in.peer)
-	if out.session != n.session || out.resumed != there || out.seq <= n.seq {
+	m, there := find(s.members, in.peer)
+	kept := there
+	if in.expectSession != "" { // of what it knows it may have been timed out, and another connection joined since
+		kept = there && in.expectSession == s.session && (m.version == 0 && out.resumed || m.version > 0 && in.at >= m.version)
+	}
+	if out.session != n.session || out.resumed != kept || out.seq <= n.seq {
 		return nil
 	}
-	n.members = with(n.members, item{name: in.peer, value: out.conn})
+	if !there {
+		if m.version = out.seq; in.expectSession != "" { // that of the snapshot
+			m.version = 0
+		}
+	}
+	m.value, m.away = out.conn, false
+	n.members = with(n.members, m)
 	n.seq = out.seq
 	return &n
 }
@@ -245,16 +260,37 @@ func (s *roomState) leave(in *call, out *outcome) *roomState {
 		}
 		return nil
 	}
-	n := *s
-	n.members = without(s.members, name)
-	ended := len(n.members) == 0
-	if ended {
-		n = roomState{last: s.session}
-	}
+	n, ended := s.parted(name)
 	if !out.unknown && (out.reason != "" || out.ended != ended) {
 		return nil
 	}
-	return &n
+	return n
+}
+
+// parted is the room after a member has gone, with whom the session ends if it was the last, away or not.
+func (s *roomState) parted(name string) (after *roomState, ended bool) {
+	n := *s
+	if n.members = without(s.members, name); len(n.members) > 0 {
+		return &n, false
+	}
+	return &roomState{last: s.session}, true
+}
+
+// time is what happens to a member by itself: its node finds its socket gone (cut), which is nothing if it has another
+// one by then; or its grace passes (pass), which is nothing unless it is away.
+func (s *roomState) time(in *call) *roomState {
+	m, ok := find(s.members, in.peer)
+	switch {
+	case in.op == "pass" && m.away:
+		after, _ := s.parted(in.peer)
+		return after
+	case in.op == "cut" && ok && m.value == in.conn:
+		n := *s
+		m.away = true
+		n.members = with(s.members, m)
+		return &n
+	}
+	return s
 }
 
 // shows reports whether an entry is what a client was shown, and the room in which its version is known.

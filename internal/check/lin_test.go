@@ -177,18 +177,29 @@ type linClient struct {
 	prefix string // of the rooms
 	n      int    // values that it has made, each of them once
 	seen   map[string]outcome
+	kept   bool // who is cut is a member still: see grace_test.go
 }
 
 // runHistory lets all clients do about n operations each, in rooms that nobody has used.
 func runHistory(ctx context.Context, c *cluster, seed uint64, n int) (*history, error) {
+	return runClients(ctx, c, seed, newRooms(seed), n, (*linClient).socket)
+}
+
+// newRooms returns the beginning of the names of a history's rooms.
+func newRooms(seed uint64) string {
+	return fmt.Sprintf("lin%d-%s-", seed, strconv.FormatInt(prefixes.Add(1), 36))
+}
+
+func runClients(ctx context.Context, c *cluster, seed uint64, prefix string, n int,
+	socket func(k *linClient, ctx context.Context, n int) error,
+) (*history, error) {
 	h := newHistory()
-	prefix := fmt.Sprintf("lin%d-%s-", seed, strconv.FormatInt(prefixes.Add(1), 36))
 	errs := make(chan error, linSockets+linServers)
 	for i := range linSockets + linServers {
 		k := &linClient{cluster: c, h: h, id: i, rnd: rand.New(rand.NewPCG(seed, uint64(i))), prefix: prefix, seen: map[string]outcome{}}
 		go func() {
 			if i < linSockets {
-				errs <- k.socket(ctx, n)
+				errs <- socket(k, ctx, n)
 			} else {
 				errs <- k.overHTTP(ctx, n)
 			}
@@ -304,21 +315,37 @@ func (k *linClient) goes(ctx context.Context, w *wire.Conn, room, peer string) e
 // settled returns when a call of a socket that has ended can't happen any more: by then its connection has been seen not to
 // be the peer's, so that the fence refuses it. Some calls are left open to the end, as is one for which that isn't seen.
 func (k *linClient) settled(ctx context.Context, w *wire.Conn, room, peer string) int64 {
-	if k.rnd.IntN(20) == 0 {
+	if k.kept || k.rnd.IntN(20) == 0 {
 		return math.MaxInt64
 	}
-	secret, _, _ := strings.Cut(w.ConnID, ".")
-	key := strings.TrimSuffix(k.store.Channel(room), "e:"+room) + "c:" + room
+	return k.lost(ctx, w, room, peer, false)
+}
+
+// stored is one of the store's keys in the room's partition.
+func (k *linClient) stored(room, name string) string {
+	return strings.TrimSuffix(k.store.Channel(room), "e:"+room) + name
+}
+
+// lost returns when a connection has been seen not to be the peer's any more or, if away will do, that its grace runs.
+func (k *linClient) lost(ctx context.Context, w *wire.Conn, room, peer string, away bool) int64 {
+	secret := secretOf(w.ConnID)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for range 1000 {
-		record, err := k.client.HGet(ctx, key, peer).Result()
-		if conn, _, _ := strings.Cut(record, "\n"); conn != secret && (err == nil || errors.Is(err, redis.Nil)) {
+		text, err := k.client.HGet(ctx, k.stored(room, "c:"+room), peer).Result()
+		record := strings.Split(text, "\n")
+		if (record[0] != secret || away && record[5] == "") && (err == nil || errors.Is(err, redis.Nil)) {
 			return k.h.now()
 		}
 		<-tick.C
 	}
 	return math.MaxInt64
+}
+
+// secretOf is a connection as the store knows it.
+func secretOf(conn string) string {
+	secret, _, _ := strings.Cut(conn, ".")
+	return secret
 }
 
 // onSocket does one call; it returns false if the socket has ended.
@@ -354,7 +381,11 @@ func (k *linClient) onSocket(ctx context.Context, w *wire.Conn, room, peer strin
 		end := k.settled(ctx, w, room, peer)
 		k.h.until(k.id, in, began, out, end)
 		// The node ends the membership whose socket broke.
-		k.h.until(k.id, &call{op: "leave", room: room, session: w.Session, peer: peer, conn: w.ConnID}, began, out, end)
+		parts := &call{op: "leave", room: room, session: w.Session, peer: peer, conn: w.ConnID}
+		if k.kept {
+			parts.op = "cut"
+		}
+		k.h.until(k.id, parts, began, out, end)
 		return false, nil
 	case errors.As(err, &e) && out.reason == hearth.ReasonVersionConflict:
 		err = out.shown(e.Data.Current)

@@ -72,6 +72,10 @@ var mutants = []mutant{
     redis.call('HDEL', BASE .. 'z:' .. room, waits)
     redis.call('ZREM', W, member)
 `, ``, true},
+	{"the grace of who is cut", `now + grace_of(r))`, `now)`, false},
+	{"a return of which nobody is told", `if replaced then
+  emit('conn'`, `if replaced and changed then
+  emit('conn'`, false},
 	{"a return within the grace", `  if r.inc == '' then
     redis.call('ZREM', DUE, 'peer/' .. ROOM .. '/' .. PEER)
   else`, `  if r.inc == '' then

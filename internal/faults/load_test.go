@@ -239,36 +239,43 @@ func (l *load) check() *outcome {
 		l.count(o, room, at)
 	}
 	for _, w := range l.workers {
-		o.ops += w.ops
-		for why, n := range w.refused {
-			o.refused[why] += n
-		}
-		for _, n := range w.maybe {
-			o.unknown += n
-		}
-		if w.failed != nil {
-			o.wrong = append(o.wrong, fmt.Sprintf("%s in %s: %v", w.id, w.room, w.failed))
-		}
-		w.mu.Lock()
-		for i, j := range w.joins {
-			if i == 0 {
-				continue
-			}
-			o.returned++
-			o.away = append(o.away, j.away)
-			if j.resumed {
-				o.resumed++
-			}
-			if !j.recovered {
-				o.snapshot++
-			}
-		}
-		for _, code := range w.closes {
-			o.closes[code]++
-		}
-		w.mu.Unlock()
+		o.work(w)
 	}
 	return o
+}
+
+// work counts what a client did, and its returns.
+func (o *outcome) work(w *worker) {
+	o.ops += w.ops
+	for why, n := range w.refused {
+		o.refused[why] += n
+	}
+	for _, n := range w.maybe {
+		o.unknown += n
+	}
+	if w.failed != nil {
+		o.wrong = append(o.wrong, fmt.Sprintf("%s in %s: %v", w.id, w.room, w.failed))
+	}
+	o.moves(w.peer)
+}
+
+// moves counts a client's returns.
+func (o *outcome) moves(p *peer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, j := range p.joins[min(1, len(p.joins)):] {
+		o.returned++
+		o.away = append(o.away, j.away)
+		if j.resumed {
+			o.resumed++
+		}
+		if !j.recovered {
+			o.snapshot++
+		}
+	}
+	for _, code := range p.closes {
+		o.closes[code]++
+	}
 }
 
 // count compares acknowledged writes with the state at rest.

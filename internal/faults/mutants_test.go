@@ -230,6 +230,8 @@ var mutants = []mutant{
 
 // TestMutants switches one rule after the other off, in a copy: tests have to fall at each. (Rules that scripts have:
 // TestStateMachineNotices in internal/check.)
+//
+//nolint:tparallel // it counts when all of them have ended, and runs beside no other test's clusters
 func TestMutants(t *testing.T) {
 	if !*long {
 		t.Skip("only with -long")

@@ -169,17 +169,7 @@ func (l *load) tally(pulses ...*pulse) *tally {
 		l.weigh(t, room, at, pulses)
 	}
 	for _, w := range l.workers {
-		t.ops += w.ops
-		for why, n := range w.refused {
-			t.refused[why] += n
-		}
-		for _, n := range w.maybe {
-			t.unknown += n
-		}
-		if w.failed != nil {
-			t.wrong = append(t.wrong, fmt.Sprintf("%s in %s: %v", w.id, w.room, w.failed))
-		}
-		t.moves(w.peer)
+		t.work(w)
 	}
 	for _, p := range pulses {
 		t.ops += len(p.acked)
@@ -189,25 +179,6 @@ func (l *load) tally(pulses ...*pulse) *tally {
 		}
 	}
 	return t
-}
-
-// moves counts a client's returns.
-func (t *tally) moves(p *peer) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, j := range p.joins[min(1, len(p.joins)):] {
-		t.returned++
-		t.away = append(t.away, j.away)
-		if j.resumed {
-			t.resumed++
-		}
-		if !j.recovered {
-			t.snapshot++
-		}
-	}
-	for _, code := range p.closes {
-		t.closes[code]++
-	}
 }
 
 // rest waits until all clients have been given all there is, and returns it.

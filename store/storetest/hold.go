@@ -28,6 +28,15 @@ func (f *fixture) crowd() (room string, w *watcher) {
 	return room, f.watch(room)
 }
 
+// outlastHold lets a hold pass, during which incarnation "a" is renewed.
+func (f *fixture) outlastHold(room string) {
+	f.Helper()
+	for _, d := range []time.Duration{14 * time.Second, 12 * time.Second} {
+		f.tick(room, "a")
+		f.pass(room, d)
+	}
+}
+
 func testHold(f *fixture) {
 	const hold = 25 * time.Second // a lease and a grace
 	all := []string{"leave bob timed_out to all but bob", "leave cid timed_out to all but cid", "leave web timed_out to all but web"}
@@ -77,10 +86,7 @@ func testHold(f *fixture) {
 		f.join(room, "cid", servedBy("a"))
 		f.join(room, "bob", servedBy("a"))
 		w.tells("conn cid to nobody", "conn bob to nobody")
-		f.tick(room, "a")
-		f.pass(room, 14*time.Second)
-		f.tick(room, "a")
-		f.pass(room, 12*time.Second)
+		f.outlastHold(room)
 		f.sweep(room)
 		w.tells("leave web timed_out to all but web")
 	})
@@ -129,10 +135,7 @@ func testHold(f *fixture) {
 			f.dueIn(room, graceOf(room+"/"+peer), hold)
 		}
 		f.equal("lapsed", f.tick(room, "dead"), true)
-		f.tick(room, "a")
-		f.pass(room, 14*time.Second)
-		f.tick(room, "a")
-		f.pass(room, 12*time.Second)
+		f.outlastHold(room)
 		sweepAll(f, room, w)
 	})
 
