@@ -72,11 +72,14 @@ func TestReturnsNotices(t *testing.T) {
 			}
 			for round := range uint64(20) {
 				h, _, err := runReturns(t.Context(), c, round+1, 30)
-				if err == nil && h.fits(10*time.Second) == porcupine.Ok {
-					continue
+				if err != nil {
+					t.Logf("noticed in history %d: %v", round+1, err)
+					return
 				}
-				t.Logf("noticed in history %d: %v", round+1, err)
-				return
+				if h.fits(10*time.Second) == porcupine.Illegal {
+					t.Logf("history %d is not linearizable", round+1)
+					return
+				}
 			}
 			t.Error("not noticed in 20 histories")
 		})
