@@ -285,8 +285,10 @@ func TestPause(t *testing.T) {
 			joins, closes := p.joins, p.closes
 			p.mu.Unlock()
 			switch {
-			case pause < lease && (n != 0 || len(joins) != 1):
-				t.Errorf("a pause of %s, below the lease of %s: %s left %d times, joined %d times", pause, lease, p.id, n, len(joins))
+			// The lease counts from the last renewal that was confirmed, so what is left of it after the pause may be over before
+			// the node has caught up: then it closes its sockets by its own clock, and their clients were never gone.
+			case pause < lease && (n != 0 || len(joins) > 1 && (closes[0] != 1013 || !joins[1].resumed)):
+				t.Errorf("a pause of %s, below the lease of %s: %s left %d times, closed by %v, %+v", pause, lease, p.id, n, closes, joins)
 			case pause > lease && (n != 1 || joins[1].resumed || closes[0] != 4412 && closes[0] != 1013):
 				t.Errorf("a pause of %s, above the lease of %s: %s left %d times, closed by %v, %+v", pause, lease, p.id, n, closes, joins)
 			}
