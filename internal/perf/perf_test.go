@@ -181,7 +181,9 @@ func (w work) minus(o work) work {
 	return work{w.scripts - o.scripts, w.usec - o.usec, w.cpu - o.cpu, w.out - o.out, w.memory - o.memory}
 }
 
-func (w work) per(n float64) work { return work{w.scripts / n, w.usec / n, w.cpu / n, w.out / n, w.memory / n} }
+func (w work) per(n float64) work {
+	return work{w.scripts / n, w.usec / n, w.cpu / n, w.out / n, w.memory / n}
+}
 
 // workOf reads what servers have done, in all.
 func workOf(tb testing.TB, clients ...*redis.Client) (sum work) {
@@ -218,6 +220,7 @@ func marginal(tb testing.TB, urls []string, clients []*redis.Client, low, high f
 		r := load(tb, urls, append(args, "--rate", strconv.FormatFloat(rate, 'f', -1, 64), "--warmup", "0s")...)
 		return workOf(tb, clients...).minus(before), float64(r.Sent)
 	}
+	at(low) // connections, scripts and subscriptions that are there from then on
 	few, n1 := at(low)
 	many, n2 := at(high)
 	return many.minus(few).per(n2 - n1)
