@@ -50,7 +50,9 @@ func BenchmarkView(b *testing.B) {
 				b.Fatal(err)
 			}
 			roles := auth.DefaultRoles()
-			v := view{peer: "bob", user: `"u2"`, keys: keys, may: func(role string) bool { return roles.Allow(&auth.Principal{Room: "r", User: "u2", Role: role}, "r", role, auth.Read) == nil }}
+			v := view{peer: "bob", user: `"u2"`, keys: keys, may: func(role string) bool {
+				return roles.Allow(&auth.Principal{Room: "r", User: "u2", Role: role}, "r", role, auth.Read) == nil
+			}}
 			v.setRole("guest")
 			ch := benchChange(b, c.text)
 			b.ReportAllocs()

@@ -25,7 +25,7 @@ type peer struct {
 	broke  atomic.Bool // it ended, and not by our doing
 
 	ctlID  atomic.Int64 // of the call that is waited for
-	answer chan error   // nil: a result
+	answer chan outcome
 
 	sends *sender // nil: it only hears
 	// The reader's own, until the readers have ended. next is the number of the next message from each sender; nil: it
@@ -45,10 +45,13 @@ type gap struct {
 }
 
 func (r *run) newPeer(room *room, id, server string) *peer {
-	p := &peer{run: r, room: room, id: id, server: server, gone: make(chan struct{}), answer: make(chan error, 1)}
+	p := &peer{run: r, room: room, id: id, server: server, gone: make(chan struct{}), answer: make(chan outcome, 1)}
 	p.sock.text, p.sock.read, p.sock.over = p.text, p.read, p.over
 	return p
 }
+
+// outcome is how a call went.
+type outcome struct{ err error }
 
 // errGone says that the socket ended before the answer came.
 var errGone = errors.New("the socket ended before the answer")
@@ -91,7 +94,7 @@ const firstMessage = 1000
 // call makes one call, one at a time, and waits for its answer.
 func (p *peer) call(ctx context.Context, method, params string) error {
 	select {
-	case _ = <-p.answer: // of a call that was given up
+	case <-p.answer: // of a call that was given up
 	default:
 	}
 	id := p.ctlID.Load()%(firstMessage-1) + 1
@@ -103,12 +106,12 @@ func (p *peer) call(ctx context.Context, method, params string) error {
 	t := time.NewTimer(p.run.o.Timeout)
 	defer t.Stop()
 	select {
-	case err := <-p.answer:
-		return err
+	case a := <-p.answer:
+		return a.err
 	case <-p.gone:
 		select {
-		case err := <-p.answer: // what came last
-			return err
+		case a := <-p.answer: // what came last
+			return a.err
 		default:
 		}
 		return errGone
@@ -226,12 +229,12 @@ func (p *peer) reply(id int64, text []byte, failed bool, at int64) {
 		return
 	}
 	if id == p.ctlID.Load() {
-		var err error
+		var a outcome
 		if failed {
-			err = errors.New(why)
+			a.err = errors.New(why)
 		}
 		select {
-		case p.answer <- err:
+		case p.answer <- a:
 		default:
 		}
 	}

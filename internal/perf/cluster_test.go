@@ -2,6 +2,7 @@ package perf
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -42,7 +43,7 @@ func TestCluster(t *testing.T) {
 		{"write", 50, size(500.0, 1500), []string{"--scenario", "sets", "--rooms", "60"}},
 		{"join and leave", 20, size(100.0, 400), []string{"--scenario", "joins", "--rooms", "60"}},
 	} {
-		args := append(s.args, "--duration", size("1s", "8s"))
+		args := slices.Concat(s.args, []string{"--duration", size("1s", "8s")})
 		var a, b work
 		rounds := size(1, 3) // in turns, so that what troubles the machine troubles both
 		for range rounds {

@@ -19,8 +19,7 @@ import (
 // crowd is sessions in a Redis that nobody does anything with.
 type crowd struct {
 	*redistest.Server
-	store   *store.Store
-	writers []store.Writer // by room
+	store *store.Store
 }
 
 func newCrowd(tb testing.TB) *crowd {

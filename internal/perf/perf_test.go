@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -217,7 +218,7 @@ func marginal(tb testing.TB, urls []string, clients []*redis.Client, low, high f
 	tb.Helper()
 	at := func(rate float64) (work, float64) {
 		before := workOf(tb, clients...)
-		r := load(tb, urls, append(args, "--rate", strconv.FormatFloat(rate, 'f', -1, 64), "--warmup", "0s")...)
+		r := load(tb, urls, slices.Concat(args, []string{"--rate", strconv.FormatFloat(rate, 'f', -1, 64), "--warmup", "0s"})...)
 		return workOf(tb, clients...).minus(before), float64(r.Sent)
 	}
 	at(low) // connections, scripts and subscriptions that are there from then on
