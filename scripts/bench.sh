@@ -16,6 +16,7 @@ tree=
 
 clean_up() {
     [ -z "$tree" ] || git worktree remove --force "$tree"
+    [ -z "$tree" ] || rmdir "$(dirname "$tree")"
 }
 
 # run FOLDER FILE: one round.

@@ -161,7 +161,7 @@ func TestAccounts(t *testing.T) {
 	t.Run("lost in a closed loop", func(t *testing.T) {
 		f := serve(t, &fake{deliver: func(n int) int { return min(1, n) }})
 		r := play(t, f, Options{InFlight: 2, Timeout: 50 * time.Millisecond, Duration: 3 * time.Second})
-		if r.Lost != 3 || r.Sent < 3 || r.Errors["not heard by all in time"] != 1 {
+		if r.Lost != 3 || r.Sent < 3 || r.Errors["not heard by all in time"] < 1 { // more, where the machine is slow
 			t.Errorf("%+v", r)
 		}
 	})
