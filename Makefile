@@ -10,9 +10,21 @@ REDOCLY          := $(TOOLS)/redocly-$(REDOCLY_VERSION)
 # The test of 100ms's SDK, with dependencies of its own.
 HMS := sdk/hms-compat
 
-# What `make bench` measures, and for how long each.
+BENCHSTAT_VERSION := v0.0.0-20260908200009-22c9c6c9d4da
+BENCHSTAT         := $(TOOLS)/benchstat-$(BENCHSTAT_VERSION)
+
+# What `make bench` measures, for how long each, in how many rounds, and with which version it is compared.
 BENCH     ?= .
-BENCHTIME ?= 1s
+BENCHTIME ?= 0.5s
+COUNT     ?= 6
+BASE      ?=
+
+# What `make profile` has a node do, as `hearth bench` takes it, and for how many seconds it is looked at.
+LOAD    ?= --scenario rooms
+SECONDS ?= 10
+
+# What `make perf` measures.
+PERF ?= .
 
 # What `make check` and `make faults` run, and the seed that they repeat (0: new ones); how long the endurance test lasts.
 CHECK  ?= .
@@ -24,7 +36,7 @@ SOAK   ?= 3m
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help test check faults sdk-test build run lint openapi-lint fmt bench compose-test clean cc npm
+.PHONY: help test check faults sdk-test build run lint openapi-lint fmt bench bench-save profile perf compose-test clean cc npm
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,8 +81,19 @@ openapi-lint: $(REDOCLY) ## lint httpapi/openapi.yaml (needs npm; installs @redo
 fmt: $(GOLANGCI) ## format the code
 	$(GOLANGCI) fmt ./...
 
-bench: ## run the benchmarks of the hot paths; BENCH=regexp BENCHTIME=1s
-	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./...
+bench: $(BENCHSTAT) ## compare the benchmarks of the hot paths with those saved, or with BASE=git-ref; BENCH=regexp BENCHTIME COUNT
+	sh scripts/bench.sh '$(CURDIR)/$(BENCHSTAT)' '$(BENCH)' $(BENCHTIME) $(COUNT) $(BASE)
+
+bench-save: ## keep what the last `make bench` measured, for the next one to be compared with
+	cp bin/bench/new.txt bin/bench/old.txt
+
+profile: build ## take profiles of a node under load, into bin/profile; LOAD='--scenario fanout' SECONDS=10
+	@sh scripts/ensure-redis.sh
+	sh scripts/profile.sh bin/hearth $(SECONDS) $(LOAD)
+
+perf: ## measure growth, nodes and a cluster on real servers of its own, for minutes; PERF=regexp of tests
+	@sh scripts/ensure-redis.sh
+	HEARTH_TEST_REDIS=required go test -count=1 -timeout 2h -v -run '$(PERF)' ./internal/perf -args -long
 
 compose-test: ## build the image and try docker-compose.yml end to end
 	bash deploy/compose-test.sh
@@ -90,6 +113,10 @@ npm:
 $(REDOCLY): | npm
 	npm install --prefix $@.new --no-save --no-audit --no-fund --ignore-scripts --loglevel error @redocly/cli@$(REDOCLY_VERSION)
 	mv $@.new $@
+
+$(BENCHSTAT):
+	GOBIN='$(CURDIR)/$(TOOLS)' go install golang.org/x/perf/cmd/benchstat@$(BENCHSTAT_VERSION)
+	mv $(TOOLS)/benchstat $@
 
 # The version is in the file's name, so that another one is another file.
 $(GOLANGCI):

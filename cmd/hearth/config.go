@@ -38,6 +38,7 @@ type config struct {
 	acceptRate float64
 	logLevel   string
 	logFormat  string
+	pprofAddr  string
 
 	maxValue, maxMetadata, maxMessage, maxFrame, logBytes byteSize
 	maxKeys, maxPeers, largeRoom, logEvents               int
@@ -101,6 +102,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 		"Where thousands may come back at once, 500 is a good value")
 	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
+	f.StringVar(&c.pprofAddr, "pprof-addr", "", "loopback address of Go's profiles (/debug/pprof/), like 127.0.0.1:6060; they show what is in memory (default none)")
 	size(&c.maxValue, "max-value", d.MaxValue, "bytes of one metadata value")
 	f.IntVar(&c.maxKeys, "max-keys", d.MaxKeys, "metadata keys of a session")
 	size(&c.maxMetadata, "max-metadata", d.MaxMetadata, "bytes of all metadata of a session")
@@ -257,6 +259,8 @@ func (c *config) check() error {
 		return errors.New("HEARTH_NODE_ID must match [A-Za-z0-9][A-Za-z0-9._:~@+=-]{0,127}")
 	case c.publicWS != "" && !validWSURL(c.publicWS):
 		return errors.New("HEARTH_PUBLIC_WS_URL must be the whole address of the WebSocket, like wss://hearth.example/v1/ws")
+	case c.pprofAddr != "" && !loopback(c.pprofAddr):
+		return errors.New("HEARTH_PPROF_ADDR must be a loopback address, like 127.0.0.1:6060: profiles show what is in memory")
 	case c.drain < time.Second:
 		return errors.New("HEARTH_DRAIN must be a second at least")
 	case c.acceptRate < 0 || math.IsNaN(c.acceptRate):

@@ -67,6 +67,11 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer func() { _ = listener.Close() }() // serving closes it too
+	stopPprof, err := c.servePprof(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer stopPprof()
 	client, storeName, stopRedis, err := c.openRedis(ctx)
 	if err != nil {
 		return err
@@ -158,11 +163,10 @@ func (c *config) listen(ctx context.Context) (net.Listener, error) {
 		addr = ":8080"
 	}
 	if c.dev() {
-		host, _, err := net.SplitHostPort(addr)
-		if err != nil {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
 			return nil, fmt.Errorf("HEARTH_ADDR: %w", err)
 		}
-		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		if !loopback(addr) {
 			return nil, fmt.Errorf("development mode listens on loopback only, not on %s: "+
 				"set HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET to serve others", addr)
 		}

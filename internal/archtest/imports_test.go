@@ -43,6 +43,7 @@ var directions = map[string]row{
 	// What the command line knows of a server is what the wire says.
 	"internal/rest":   {module: []string{"."}},
 	"internal/doctor": {module: []string{".", "internal/rest"}, others: []string{anything}},
+	"internal/bench":  {module: []string{"."}, others: []string{"github.com/gobwas/ws", "github.com/HdrHistogram/hdrhistogram-go"}},
 	// Wires all of it.
 	"cmd/hearth": {module: []string{anything}, others: []string{anything}},
 	// A client of a running cluster: only the wire may connect it with the rest.
@@ -53,6 +54,7 @@ var directions = map[string]row{
 	"internal/archtest":  {testOnly: true},
 	"internal/check":     {testOnly: true},
 	"internal/faults":    {testOnly: true},
+	"internal/perf":      {testOnly: true},
 	// What a test's client knows of a server is what the wire says.
 	"internal/wire": {module: []string{"."}, others: []string{"github.com/gobwas/ws"}, testOnly: true},
 }
@@ -61,8 +63,8 @@ var directions = map[string]row{
 // it is one package's work. Nobody else's row can allow it.
 var keepers = map[string][]string{
 	"github.com/labstack": {"httpapi"},
-	// The cluster's smoke test and the doctor are the other end of the wire.
-	"github.com/gobwas":             {"httpapi", "deploy/composetest", "internal/doctor", "internal/wire"},
+	// The cluster's smoke test, the doctor and the load tool are the other end of the wire.
+	"github.com/gobwas":             {"httpapi", "deploy/composetest", "internal/doctor", "internal/bench", "internal/wire"},
 	"github.com/alicebob/miniredis": {"internal/devredis", "internal/redistest", "store/storetest"},
 	"go.uber.org/goleak":            {"internal/redistest", "store/storetest"},
 	"github.com/google/go-cmp":      {"internal/redistest", "store/storetest"},
