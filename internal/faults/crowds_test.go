@@ -222,7 +222,7 @@ func TestStorm(t *testing.T) {
 	peers := make([]*peer, n)
 	for i := range peers {
 		peers[i] = c.newPeer("storm"+strconv.Itoa(i%rooms), fmt.Sprintf("p%d", i), nil, func() *process {
-			if victim.up.Load() { // also if the first try fails: all of them are to come back from there
+			if !victim.gone() { // also if the first try fails: all of them are to come back from there
 				return victim
 			}
 			return c.node(1)
