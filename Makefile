@@ -45,7 +45,7 @@ help: ## list these targets
 # -timeout: the longest a package may take on two slow cores, with -race.
 test: cc ## run all tests, with -race and on a real Redis (installs it on Debian)
 	@sh scripts/ensure-redis.sh
-	HEARTH_TEST_REDIS=required go test -race -count=1 -timeout 10m ./...
+	HEARTH_TEST_REDIS=required go test -race -count=1 -timeout 14m ./...
 
 check: ## check the whole by machines, for many minutes; CHECK=regexp of tests, SEED=n to repeat a run
 	@sh scripts/ensure-redis.sh
