@@ -266,6 +266,7 @@ func TestPause(t *testing.T) {
 		for _, p := range stay {
 			p.connected()
 		}
+		pass(t, c.o.lease/5+time.Second) // a tick: the pause before has used up a part of the lease
 		stopped.freeze()
 		pass(t, pause)
 		stopped.thaw()
