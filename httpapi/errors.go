@@ -64,9 +64,18 @@ func extras(dst []byte, e *hearth.Error) []byte {
 		dst = e.Lock.AppendJSON(append(dst, `,"lock":`...))
 	}
 	if e.RetryAfter > 0 {
-		dst = strconv.AppendInt(append(dst, `,"retry_after_ms":`...), e.RetryAfter.Milliseconds(), 10)
+		dst = strconv.AppendInt(append(dst, `,"retry_after_ms":`...), roundUp(e.RetryAfter, time.Millisecond), 10)
 	}
 	return dst
+}
+
+// roundUp is d in whole units: who is told to wait must not come back a moment too early.
+func roundUp(d, unit time.Duration) int64 { return int64((d + unit - 1) / unit) }
+
+// retryAfter is the header's value: the body's milliseconds in whole seconds.
+func retryAfter(e *hearth.Error) string {
+	ms := time.Duration(roundUp(e.RetryAfter, time.Millisecond)) * time.Millisecond
+	return strconv.FormatInt(roundUp(ms, time.Second), 10)
 }
 
 // writeError is echo's error handler: every handler returns errors, and this alone writes them, as RFC 9457 problems.
@@ -91,7 +100,7 @@ func (s *Server) writeError(err error, c echo.Context) {
 		h.Set("WWW-Authenticate", `Bearer realm="hearth"`)
 	}
 	if e.RetryAfter > 0 {
-		h.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
+		h.Set("Retry-After", retryAfter(e))
 	}
 	if err := c.Blob(st.http, "application/problem+json", b); err != nil {
 		s.log.Debug("can't answer", "error", err)

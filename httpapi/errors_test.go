@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hearthstore/hearth"
 )
@@ -105,4 +106,25 @@ func TestUnavailableAndUnknownOverJSONRPC(t *testing.T) {
 	has(t, "unavailable", string(rpcError(nil, e, true)), "code", "503", "data.reason", "unavailable", "data.retry_after_ms", "1500")
 	e = &hearth.Error{Reason: hearth.ReasonOutcomeUnknown, Detail: `a "quoted" one`}
 	has(t, "unknown", string(rpcError(nil, e, true)), "code", "424", "message", `a "quoted" one`, "data.retry_after_ms", absent)
+}
+
+// A body and its header name one time: rounded up, each in its unit.
+func TestRetryAfterRoundsUp(t *testing.T) {
+	for d, want := range map[time.Duration][2]string{
+		1:                               {"1", "1"},
+		time.Millisecond:                {"1", "1"},
+		time.Second - 1:                 {"1000", "1"},
+		time.Second:                     {"1000", "1"},
+		time.Second + 1:                 {"1001", "2"},
+		1500*time.Millisecond + 1:       {"1501", "2"},
+		2*time.Second - time.Nanosecond: {"2000", "2"},
+	} {
+		e := &hearth.Error{Reason: hearth.ReasonUnavailable, RetryAfter: d}
+		if got := string(extras(nil, e)); got != `,"retry_after_ms":`+want[0] {
+			t.Errorf("%v: %s, not %s", d, got, want[0])
+		}
+		if got := retryAfter(e); got != want[1] {
+			t.Errorf("%v: Retry-After %s, not %s", d, got, want[1])
+		}
+	}
 }
