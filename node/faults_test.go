@@ -71,12 +71,26 @@ func TestALeaseThatRanDownIsRenewedBeforeAJoin(t *testing.T) {
 	if err := w.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	inc.leaves(leaseMargin + time.Second)
-	if m, _ = w.enter("r", "ann"); m.inc != inc {
-		t.Errorf("another incarnation began")
+	lease := w.Limits().NodeLease
+	tick := tickEvery(lease)
+	for _, left := range []time.Duration{leaseMargin + time.Second, lease - 3*tick, lease - 2*tick + tick/4} {
+		inc.leaves(left)
+		if m, _ = w.enter("r", "ann"); m.inc != inc {
+			t.Errorf("with %s left another incarnation began", left)
+		}
+		if inc.left() < lease-tick {
+			t.Errorf("with %s left it was not renewed: %s", left, inc.left())
+		}
+		m.Drop()
+		if err := w.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if !inc.fresh(w.Limits().NodeLease) {
-		t.Errorf("%s of its lease is left", inc.left())
+	inc.leaves(lease - tick) // as while somebody is here: a join costs one script
+	before := w.meddler.count("tick")
+	w.enter("r", "ann")
+	if n := w.meddler.count("tick") - before; n != 0 {
+		t.Errorf("a fresh lease was renewed %d times", n)
 	}
 }
 

@@ -71,9 +71,10 @@ func (i *incarnation) left() time.Duration {
 	return time.Duration(i.until.Load()) - time.Since(began)
 }
 
-// fresh reports whether the lease was renewed lately, as it is while somebody is here by it. While nobody is it runs down: one
-// that is only reliable would be over before its next renewal.
-func (i *incarnation) fresh(lease time.Duration) bool { return i.left() > lease-2*tickEvery(lease) }
+// fresh reports whether the lease was renewed lately, as it is while somebody is here by it, by a tick that is late by half of
+// itself at most. While nobody is it runs down: one that is only reliable would be over before its next renewal, and a node that
+// stands still just after the join would lose a peer in less than what is promised.
+func (i *incarnation) fresh(lease time.Duration) bool { return i.left() > lease-tickEvery(lease)*3/2 }
 
 // reliable reports whether a peer that joins now, or calls, can be sure to be kept.
 func (i *incarnation) reliable() bool { return i.left() > leaseMargin }

@@ -43,6 +43,10 @@ var mutants = []mutant{
 		"node", "TestALeaseThatRanDownIsRenewedBeforeAJoin",
 	},
 	{
+		"... after one tick", "node/leases.go", `lease-tickEvery(lease)*3/2`, `lease-tickEvery(lease)*2`,
+		"node", "TestALeaseThatRanDownIsRenewedBeforeAJoin",
+	},
+	{
 		"a join of a lapsed incarnation is repeated", "node/leases.go", `if !again {`, `if !again && false {`,
 		"node", "TestAJoinOfAnIncarnationThatHasLapsedIsRepeatedOnce",
 	},
@@ -255,9 +259,21 @@ func TestMutants(t *testing.T) {
 				t.Errorf("no test fell, but: %s", out)
 			default:
 				caught.Add(1)
+				t.Log(fell(out))
 			}
 		})
 	}
+}
+
+// fell returns what a run says of the tests that fell in it, and what they first complained of.
+func fell(out string) string {
+	lines := strings.Split(out, "\n")
+	for i, line := range lines {
+		if strings.Contains(line, "--- FAIL") || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			return strings.Join(lines[i:min(i+4, len(lines))], "\n")
+		}
+	}
+	return ""
 }
 
 // unchanged runs the same tests on what nothing is switched off in.
