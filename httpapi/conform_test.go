@@ -19,6 +19,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/hearthstore/hearth/internal/redistest"
 )
@@ -138,7 +139,9 @@ func conformRequest(r *http.Request, route *routers.Route, params map[string]str
 	q.Header.Set("Content-Type", "application/json") // the server doesn't look at it
 	err := openapi3filter.ValidateRequest(r.Context(), &openapi3filter.RequestValidationInput{
 		Request: q, PathParams: params, Route: route,
-		Options: &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, SkipSettingDefaults: true},
+		Options: &openapi3filter.Options{
+			AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, SkipSettingDefaults: true, ExcludeRequestBody: true,
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("the request was taken: %w", err)
@@ -148,10 +151,15 @@ func conformRequest(r *http.Request, route *routers.Route, params map[string]str
 			return fmt.Errorf("the request was taken with a parameter that is not there: %s", name)
 		}
 	}
-	if ref := route.Operation.RequestBody; ref != nil && len(body) > 0 {
-		if extra := undescribed(ref.Value.Content.Get("application/json").Schema, decoded(body), ""); extra != nil {
-			return fmt.Errorf("the request was taken with members that are not there: %s", extra)
+	switch ref := route.Operation.RequestBody; {
+	case ref == nil && len(body) > 0:
+		return errors.New("the request was taken with a body where none is described")
+	case ref != nil && len(body) > 0:
+		if err := conformTo(ref.Value.Content.Get("application/json").Schema, decoded(body)); err != nil {
+			return fmt.Errorf("the request was taken: %w", err)
 		}
+	case ref != nil && ref.Value.Required:
+		return errors.New("the request was taken without its body")
 	}
 	return nil
 }
@@ -170,9 +178,9 @@ func conformResponse(r *http.Request, res *http.Response, body []byte, route *ro
 	in := &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: r, Route: route},
 		Status:                 res.StatusCode, Header: res.Header,
-		Options: &openapi3filter.Options{IncludeResponseStatus: true, ExcludeResponseBody: body == nil},
+		Options: &openapi3filter.Options{IncludeResponseStatus: true, ExcludeResponseBody: true},
 	}
-	if err := openapi3filter.ValidateResponse(r.Context(), in.SetBodyBytes(body)); err != nil {
+	if err := openapi3filter.ValidateResponse(r.Context(), in); err != nil {
 		return err
 	}
 	ref := route.Operation.Responses.Status(res.StatusCode)
@@ -182,34 +190,71 @@ func conformResponse(r *http.Request, res *http.Response, body []byte, route *ro
 	media := ref.Value.Content.Get(res.Header.Get("Content-Type"))
 	switch {
 	case media == nil && len(body) > 0:
-		return errors.New("a body where none is described")
-	case media == nil || !strings.Contains(res.Header.Get("Content-Type"), "json"):
+		return errors.New("a body of a Content-Type that is not described")
+	case media != nil && body != nil && len(body) == 0:
+		return errors.New("no body where one is described")
+	case media == nil || body == nil || !strings.Contains(res.Header.Get("Content-Type"), "json"):
 		return nil
+	case !json.Valid(body):
+		return fmt.Errorf("can't decode the body: %s", body)
 	}
-	if extra := undescribed(media.Schema, decoded(body), ""); extra != nil {
-		return fmt.Errorf("members that are not described: %s: %s", extra, body)
-	}
-	return nil
+	return conformTo(media.Schema, decoded(body))
 }
 
 func decoded(text []byte) (v any) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	if d.Decode(&v) != nil {
-		return nil // a validator has said so, or it is nobody's JSON
+		return nil // it is nobody's JSON, or its reader has said so
 	}
 	return v
 }
 
 // conformTo holds a value against a schema of the document, taken as closed.
 func conformTo(ref *openapi3.SchemaRef, v any) error {
-	if err := ref.Value.VisitJSON(v, openapi3.EnableJSONSchema2020()); err != nil {
-		return err
+	if err := validator(ref.Value).Validate(v); err != nil {
+		return fmt.Errorf("%w: %s", err, v)
 	}
 	if extra := undescribed(ref, v, ""); extra != nil {
 		return fmt.Errorf("members that are not described: %s: %s", extra, v)
 	}
 	return nil
+}
+
+// validators are the document's schemas, each compiled when it is first asked for.
+var validators sync.Map // *openapi3.Schema → func() *jsonschema.Schema
+
+func validator(s *openapi3.Schema) *jsonschema.Schema {
+	once, _ := validators.LoadOrStore(s, sync.OnceValue(func() *jsonschema.Schema { return compiled(s) }))
+	return once.(func() *jsonschema.Schema)() //nolint:forcetypeassert // nothing else is in it
+}
+
+// compiled takes a schema as a document of its own, beside which are those that it may refer to.
+func compiled(s *openapi3.Schema) *jsonschema.Schema {
+	text := func(v any) (tree map[string]any) {
+		b, err := json.Marshal(v)
+		if err == nil {
+			err = json.Unmarshal(b, &tree)
+		}
+		if err != nil {
+			panic(fmt.Sprintf("openapi.yaml: %v", err))
+		}
+		return tree
+	}
+	tree := text(s)
+	tree["components"] = map[string]any{"schemas": text(document().Components.Schemas)}
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft2020)
+	c.AssertFormat()
+	const name = "https://hearth.test/schema.json"
+	if err := c.AddResource(name, tree); err != nil {
+		panic(fmt.Sprintf("openapi.yaml: %v", err))
+	}
+	out, err := c.Compile(name)
+	if err != nil {
+		panic(fmt.Sprintf("openapi.yaml: %v", err))
+	}
+	return out
 }
 
 // undescribed returns the members of v, at any depth, of which a schema says nothing. The document's objects are open,
@@ -256,7 +301,7 @@ func parts(ref *openapi3.SchemaRef, v any) []*openapi3.Schema {
 		out = append(out, parts(r, v)...)
 	}
 	for _, r := range slices.Concat(s.AnyOf, s.OneOf) {
-		if r.Value.VisitJSON(v, openapi3.EnableJSONSchema2020()) == nil {
+		if validator(r.Value).Validate(v) == nil {
 			out = append(out, parts(r, v)...)
 		}
 	}
