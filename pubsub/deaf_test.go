@@ -225,12 +225,11 @@ func TestServerCountsOtherChannels(t *testing.T) {
 	st := newStationThat(t, s, 20*time.Millisecond)
 	_, e := st.listen("r")
 	eventually(t, "it hears", st.Healthy)
-	before := st.Stats.Deaf.Load()
 	l := st.links[""]
 	l.mu.Lock()
 	l.on["a channel that the server does not know of"] = struct{}{}
 	l.mu.Unlock()
-	eventually(t, "made anew", func() bool { return st.Stats.Deaf.Load() > before })
+	eventually(t, "made anew for that", func() bool { return st.said.has("the server counts other channels") })
 	st.publish("r", st.log.add())
 	e.until(1)
 }

@@ -3,7 +3,9 @@ package pubsub
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +22,7 @@ type station struct {
 	log    *fakeLog
 	client *redis.Client
 	prefix string
+	said   *journal // by the hub
 }
 
 func newStation(t testing.TB, s *redistest.Server) *station {
@@ -28,12 +31,12 @@ func newStation(t testing.TB, s *redistest.Server) *station {
 
 // newStationThat has a hub that proves so often that its subscription hears, and makes it anew if it has not for twice that.
 func newStationThat(t testing.TB, s *redistest.Server, provesEvery time.Duration) *station {
-	st := &station{TB: t, log: &fakeLog{}, client: s.Client(t), prefix: s.Prefix}
+	st := &station{TB: t, log: &fakeLog{}, client: s.Client(t), prefix: s.Prefix, said: &journal{}}
 	st.log.begin("A")
 	own := redis.NewClient(&redis.Options{Addr: s.Addr, DialTimeout: time.Second, ReadTimeout: time.Second, DialerRetries: 1})
 	st.Hub = New(Options{
 		Client: own, Channel: st.channel, Probes: []string{st.channel("probe of this hub")}, Read: st.log.read, Decode: decode,
-		ProbeEvery: provesEvery,
+		ProbeEvery: provesEvery, Log: slog.New(slog.NewTextHandler(st.said, nil)),
 	})
 	t.Cleanup(func() {
 		st.Close()
@@ -42,6 +45,24 @@ func newStationThat(t testing.TB, s *redistest.Server, provesEvery time.Duration
 		}
 	})
 	return st
+}
+
+// journal is what a hub has said in its log.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) has(text string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Contains(j.text.String(), text)
 }
 
 func (st *station) channel(room string) string { return st.prefix + ":" + room }
