@@ -1,7 +1,6 @@
 package store
 
 import (
-	"fmt"
 	"strconv"
 
 	"github.com/cespare/xxhash/v2"
@@ -82,39 +81,70 @@ func (k keyspace) partitionOfBytes(name []byte) int {
 	return int(xxhash.Sum64(name) % uint64(len(k.tags)))
 }
 
-// room returns the keys that every script about one room is given; lua/_keys.lua names them in the same order.
+// room returns the keys that every script about one room is given: that of the session's state, and one at which there
+// never is anything (see whole). The script makes the names of the room's other keys from these: see roomKeys.
 func (k keyspace) room(room string) []string {
-	p := k.partitionOf(room)
-	key := func(kind string) string { return k.inPartition(p, kind+":"+room) }
-	return []string{
-		k.state(room),   // hash: the session's state
-		key("c"),        // hash: peer → record: connection, user, role, groups, name …; when its session ends for all, it is renamed: see below
-		key("p"),        // hash: peer → data, where there is any
-		key("m"),        // hash: metadata key → entry
-		key("l"),        // list: the log
-		k.op(room, 'a'), // hashes: op_id → first result
-		k.op(room, 'b'),
-		k.channel(room),
-		k.due(p),
-		k.rooms(p),
-		key("k"), // hash: lock → holding
-		key("q"), // sorted set: <lock>/<ticket> of who waits, in order by name
-		key("z"), // hash: <lock>/<ticket> → what the waiter wants
-		key("w"), // sorted set: what goes with each peer, <peer>/k/<key>, <peer>/l/<lock>, <peer>/q/<lock>/<ticket>
-		key("x"), // sorted set: deadlines of entries and locks, k/<key> and l/<lock>
-		key("v"), // hash: roles asked of peers, a/<peer>, and given to users, u/<user>; what 100ms clients watch, k/<peer>
-		key("r"), // hash: what outlives a session: shut until, linger, how many peers
-		k.users(p),
-		k.sums(p),
-		k.ended(p),
-	}
+	return k.whole(k.partitionOf(room), k.state(room))
+}
+
+// keyNames are names that scripts have for keys.
+type keyNames struct {
+	given string            // Lua that defines what the others are made from
+	made  map[string]string // name → Lua; a script defines those that it uses, where it uses them
+}
+
+// roomKeys are the keys of a room and of its partition, for scripts about one room. (Twenty keys as arguments would cost
+// such a script as much as all else that it does.)
+var roomKeys = keyNames{
+	given: `local S = KEYS[1] -- hash: the session's state
+local BASE = string.sub(KEYS[2], 1, -2)
+local ROOM = string.sub(S, #BASE + 3)
+`,
+	made: map[string]string{
+		"C":      `BASE .. 'c:' .. ROOM`,         // hash: peer → record: connection, user, role, groups, name …; when its session ends for all, it is renamed: see below
+		"P":      `BASE .. 'p:' .. ROOM`,         // hash: peer → data, where there is any
+		"M":      `BASE .. 'm:' .. ROOM`,         // hash: metadata key → entry
+		"L":      `BASE .. 'l:' .. ROOM`,         // list: the log
+		"OA":     `BASE .. 'o:' .. ROOM .. '/a'`, // hashes: op_id → first result
+		"OB":     `BASE .. 'o:' .. ROOM .. '/b'`,
+		"E":      `BASE .. 'e:' .. ROOM`, // the channel
+		"K":      `BASE .. 'k:' .. ROOM`, // hash: lock → holding
+		"Q":      `BASE .. 'q:' .. ROOM`, // sorted set: <lock>/<ticket> of who waits, in order by name
+		"Z":      `BASE .. 'z:' .. ROOM`, // hash: <lock>/<ticket> → what the waiter wants
+		"W":      `BASE .. 'w:' .. ROOM`, // sorted set: what goes with each peer, <peer>/k/<key>, <peer>/l/<lock>, <peer>/q/<lock>/<ticket>
+		"X":      `BASE .. 'x:' .. ROOM`, // sorted set: deadlines of entries and locks, k/<key> and l/<lock>
+		"V":      `BASE .. 'v:' .. ROOM`, // hash: roles asked of peers, a/<peer>, and given to users, u/<user>; what 100ms clients watch, k/<peer>
+		"R":      `BASE .. 'r:' .. ROOM`, // hash: what outlives a session: shut until, linger, how many peers
+		"DUE":    `BASE .. 'due'`,
+		"ROOMS":  `BASE .. 'rooms'`,
+		"USERS":  `BASE .. 'users'`,
+		"SUMS":   `BASE .. 'sums'`,
+		"ENDED":  `BASE .. 'ended'`,
+		"NODES":  `BASE .. 'nodes'`,
+		"BEAT":   `BASE .. 'beat'`,
+		"GONE":   `BASE .. 'gone'`,
+		"SERVED": `BASE .. 'node:'`, // what an incarnation's set begins with
+	},
+}
+
+// partitionKeys are the keys of a partition, for scripts about one.
+var partitionKeys = keyNames{
+	given: `local DUE = KEYS[1]
+local BASE = string.sub(DUE, 1, -4)
+`,
+	made: map[string]string{
+		"NODES":  roomKeys.made["NODES"],
+		"BEAT":   roomKeys.made["BEAT"],
+		"GONE":   roomKeys.made["GONE"],
+		"SERVED": roomKeys.made["SERVED"],
+	},
 }
 
 func (k keyspace) state(room string) string { return k.inPartition(k.partitionOf(room), "s:"+room) }
 
-// Scripts that are about a whole partition, or that end a session for all, make the names of further keys in its slot from
-// those that they are given: s:, c:, p:, q:, w: and z: of a room, and dead:<session_id>, to which a room's c: is renamed when
-// its session ends for all, until the sweep has taken its peers off the indexes. From due are made, in lua/_base.lua:
+// Scripts make the names of further keys in the slot from those that they are given: of a room, see roomKeys, and
+// dead:<session_id>, to which a room's c: is renamed when its session ends for all, until the sweep has taken its peers off
+// the indexes; and of a partition:
 //
 //   - nodes, a sorted set of the incarnations that may have sockets in a partition, with the end of their lease;
 //   - node:<incarnation>, a set of who has its socket there, <room>/<peer>. It may have more than there is: what it says is
@@ -123,8 +153,7 @@ func (k keyspace) state(room string) string { return k.inPartition(k.partitionOf
 //     nobody is timed out (hold);
 //   - gone, a hash of the 100ms clients that timed out lately, <room>/<peer>; bounded.
 
-// whole returns keys of a partition with one more, at which there never is anything. Every script is given such a one: for
-// a room it is the name of its channel. While its slot moves to another master, a script is refused (TRYAGAIN) whose keys
+// whole returns keys of a partition with one more, at which there never is anything. Every script is given such a one. While its slot moves to another master, a script is refused (TRYAGAIN) whose keys
 // are not all on one side. So none runs that would find a part of the keys that it makes names of, or would write on both
 // sides.
 func (k keyspace) whole(p int, keys ...string) []string { return append(keys, k.inPartition(p, "-")) }
@@ -140,10 +169,6 @@ func (k keyspace) sums(p int) string { return k.inPartition(p, "sums") }
 
 // ended is a sorted set of a partition's ended sessions with the time of their end.
 func (k keyspace) ended(p int) string { return k.inPartition(p, "ended") }
-
-func (k keyspace) op(room string, turn byte) string {
-	return k.inPartition(k.partitionOf(room), fmt.Sprintf("o:%s/%c", room, turn))
-}
 
 // probe is a channel in a partition's slot on which a node hears itself.
 func (k keyspace) probe(p int, node string) string { return k.inPartition(p, "probe:"+node) }

@@ -105,15 +105,6 @@ func TestRoomsSpreadEvenlyOverThePartitions(t *testing.T) {
 	}
 }
 
-// everyKey returns the names of a room's keys and channel by what they are for.
-func everyKey(k keyspace, room string) map[string]string {
-	out := map[string]string{}
-	for i, kind := range []string{"S", "C", "P", "M", "L", "OA", "OB", "E", "DUE", "ROOMS", "K", "Q", "Z", "W", "X", "V", "R", "USERS", "SUMS", "ENDED"} {
-		out[kind] = k.room(room)[i]
-	}
-	return out
-}
-
 func TestNoTwoRoomsShareAKey(t *testing.T) {
 	rooms := append(hostile(), legal(2000)...)
 	slices.Sort(rooms)
@@ -134,22 +125,22 @@ func TestNoTwoRoomsShareAKey(t *testing.T) {
 			claim(k.users(p), fmt.Sprintf("users %d", p))
 			claim(k.sums(p), fmt.Sprintf("sums %d", p))
 			claim(k.ended(p), fmt.Sprintf("ended %d", p))
+			for key, kind := range map[string]string{"nodes": "nodes", "beat": "beat", "gone": "gone", "node:": "served"} {
+				claim(k.inPartition(p, key), fmt.Sprintf("%s %d", kind, p))
+			}
 		}
-		for _, room := range rooms {
-			for kind, key := range everyKey(k, room) {
+		for i, keys := range roomKeysOf(t, k, rooms...) {
+			room := rooms[i]
+			for kind, key := range keys {
 				switch kind {
-				case "DUE":
-					claim(key, fmt.Sprintf("due %d", k.partitionOf(room)))
-				case "ROOMS":
-					claim(key, fmt.Sprintf("rooms %d", k.partitionOf(room)))
-				case "USERS", "SUMS", "ENDED":
+				case "DUE", "ROOMS", "USERS", "SUMS", "ENDED", "NODES", "BEAT", "GONE", "SERVED":
 					claim(key, fmt.Sprintf("%s %d", strings.ToLower(kind), k.partitionOf(room)))
 				default:
 					claim(key, kind+" of "+room)
 				}
 			}
 		}
-		if want := 2 + 5*partitions + 15*len(rooms); len(owner) != want {
+		if want := 2 + 9*partitions + 15*len(rooms); len(owner) != want {
 			t.Errorf("%d keys of %d rooms in %d partitions, not %d", len(owner), len(rooms), partitions, want)
 		}
 	}
@@ -170,9 +161,10 @@ func TestARoomsNameNeverChoosesItsSlot(t *testing.T) {
 	names := append(hostile(), legal(500)...)
 	names = append(names, "{1}", "}{", "a{b}c", "{}", "{", "}", "\r\n", "\x00", strings.Repeat("{x}", 100_000)) // CheckName refuses them
 	k := newKeyspace("hearth", 64)
-	for _, room := range names {
+	for i, keys := range roomKeysOf(t, k, names...) {
+		room := names[i]
 		tag := k.tags[k.partitionOf(room)]
-		for kind, key := range everyKey(k, room) {
+		for kind, key := range keys {
 			if !strings.HasPrefix(key, "hearth:{"+tag+"}:") || slotOf(key) != slotOf(tag) {
 				t.Errorf("key %s of the room %.40q is %.60q, in slot %d, not %d", kind, room, key, slotOf(key), slotOf(tag))
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"embed"
 	"fmt"
-	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -92,10 +91,19 @@ var verbs = []verb{
 	verbRoomState, verbRoomPut, verbRoomExpire, verbRoomEmpty,
 }
 
-// scripts compiles the limits into each verb's source, after which come the files that its first line includes, in that
-// order, and the verb's own text. Nodes with other limits so have scripts of their own. On a cluster channels are sharded:
+// scripts compiles the limits into each verb's script. Nodes with other limits so have scripts of their own. On a cluster channels are sharded:
 // a change is told to the subscribers of its partition's master, and to its replicas, instead of to all servers.
 func scripts(l hearth.Limits, sharded bool) (map[verb]*redis.Script, error) {
+	all, err := texts(l, sharded)
+	out := make(map[verb]*redis.Script, len(all))
+	for v, text := range all {
+		out[v] = redis.NewScript(text)
+	}
+	return out, err
+}
+
+// texts returns the scripts' texts.
+func texts(l hearth.Limits, sharded bool) (map[verb]string, error) {
 	publish := "PUBLISH"
 	if sharded {
 		publish = "SPUBLISH"
@@ -113,25 +121,13 @@ func scripts(l hearth.Limits, sharded bool) (map[verb]*redis.Script, error) {
 		l.Retention.Milliseconds(), hearth.MaxSummaries, rewindGap,
 		l.Grace.Milliseconds(), max(l.Grace, hearth.MinImplicitGrace).Milliseconds(), l.NodeLease.Milliseconds(),
 		hearth.GoneTime.Milliseconds(), hearth.MaxGone, hearth.MaxKeptWatch, publish)
-	out := make(map[verb]*redis.Script, len(verbs))
+	out := make(map[verb]string, len(verbs))
 	for _, v := range verbs {
-		text, err := source(string(v))
+		text, err := compose(v)
 		if err != nil {
 			return nil, err
 		}
-		var src strings.Builder
-		src.WriteString(config)
-		line, _, _ := strings.Cut(text, "\n")
-		if names, ok := strings.CutPrefix(line, "-- include: "); ok {
-			for name := range strings.FieldsSeq(names) {
-				part, err := source(name)
-				if err != nil {
-					return nil, fmt.Errorf("%s: %w", v, err)
-				}
-				src.WriteString(part)
-			}
-		}
-		out[v] = redis.NewScript(src.String() + text)
+		out[v] = config + text
 	}
 	return out, nil
 }

@@ -28,7 +28,7 @@ var mutants = []mutant{
 	{"the user of a write", `if r.conn ~= CONN or (USER ~= '' and r.user ~= USER) then`, `if r.conn ~= CONN then`, false},
 	{"the role by which a write was allowed", `if ROLE ~= '' and ROLE ~= r.role then`, `if false then`, true},
 	{"the role that a user was given", `redis.call('HGET', V, 'u/' .. USER) or ARGV[5]`, `ARGV[5]`, false},
-	{"the user of a takeover", `if r.user ~= USER then return {'peer_exists'} end`, ``, false},
+	{"the user of a takeover", `if r and r.user ~= USER then return {'peer_exists'} end`, ``, false},
 	{"the token of a lock that a write names", `if not l or l.token ~= token then return 'lock_lost', l end`, ``, true},
 	{"keys bound to a lock", `while shuts(l, matches, peer) do`, `while false do`, true},
 	{"what the next holder of an expired lock binds", `l = current(n) --`, `current(n) break --`, false},
@@ -98,10 +98,10 @@ var mutants = []mutant{
 	{"the limit of keys", `if not old and redis.call('HLEN', M) >= MAX_KEYS then return refuse('too_many') end`, ``, false},
 	{"the limit of all values", `if bytes > MAX_METADATA and bytes > metabytes then return refuse('too_large') end`, ``, false},
 	{"the size of what expired", `bytes = bytes + weight(key, rec)`, ``, false},
-	{"the limit of peers", `if present >= math.min(setting(held[2]) or MAX_PEERS, MAX_PEERS) then return {'too_many'} end`, ``, false},
+	{"the limit of peers", `if present >= most then return {'too_many'} end`, ``, false},
 	{"seqs without holes", `seq, coming = seq + 1, nil`, `seq, coming = seq + (composed > 1 and 2 or 1), nil`, false},
 	{"the chain of nonces", "last = n\n  return text", "return text", true},
-	{"messages in the log", `loglen = redis.call('RPUSH', L, text)`, `if kind ~= 'msg' then loglen = redis.call('RPUSH', L, text) end`, false},
+	{"messages in the log", `loglen = redis.call('RPUSHX', L, text)`, `loglen = kind == 'msg' and 1 or redis.call('RPUSHX', L, text)`, false},
 	{"changes that are published", `  logbytes = logbytes + #text
   publish(text)`, `  logbytes = logbytes + #text
   if kind ~= 'update' then publish(text) end`, false},

@@ -1,14 +1,11 @@
 -- The session's state, Redis's clock, and the one way in which a change takes its seq, is logged and is published.
 -- Needs _keys. Scripts set `session` and `epoch` themselves when they begin a session.
-local ROOM, NONCE = ARGV[1], ARGV[2]
-local state = redis.call('HMGET', S, 'id', 'ep', 'at', 'seq', 'n', 'lb', 'mb', 'bl', 'hid')
+local NONCE = ARGV[2]
+local state = redis.call('HMGET', S, 'id', 'ep', 'at', 'seq', 'n', 'lb', 'mb', 'bl', 'hid', 'turn', 'db', 'old')
 local session, epoch, started = state[1], state[2], state[3]
 local seq, last, logbytes = tonumber(state[4] or 0), state[5] or '-', tonumber(state[6] or 0)
 local metabytes, bound = tonumber(state[7] or 0), state[8] or '' -- of all metadata; the locks that bind keys
 local unseen = tonumber(state[9] or 0) -- how many peers are hidden
--- A key of a wrong type, which is not ours, has to end a script before its first write. So what is written and not read
--- before is looked at by the part that writes it: here the log, and the index that names it if it has been empty.
-if redis.call('LLEN', L) == 0 then redis.call('ZCARD', DUE) end
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 -- As text, each made once: of now, of seq, and of the seq that comes next.
@@ -36,10 +33,14 @@ end
 -- publish tells the nodes of a change that the log doesn't keep.
 local function publish(text) redis.call(PUBLISH, E, text) end
 
--- emit composes a change, logs it and publishes it.
+-- emit composes a change, logs it and publishes it. A script whose first write this is need not have _check_log.
 local function emit(kind, peer, conn, audience, extra, body)
   local text = compose(kind, peer, conn, audience, extra, body)
-  loglen = redis.call('RPUSH', L, text)
+  loglen = redis.call('RPUSHX', L, text)
+  if loglen == 0 then
+    redis.call('ZCARD', DUE) -- no wrong type: see _check_log
+    loglen = redis.call('RPUSH', L, text)
+  end
   logbytes = logbytes + #text
   publish(text)
 end

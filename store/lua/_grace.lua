@@ -1,4 +1,4 @@
--- Peers whose socket is gone. Needs _peer, _base and now. Such a peer is a member still; its record has no incarnation and no
+-- Peers whose socket is gone. Needs _record, _base and now. Such a peer is a member still; its record has no incarnation and no
 -- lease, and DUE has the deadline by which it has to be back.
 
 local function grace_of(r) return string.find(r.flags, 'i', 1, true) and IMPLICIT_GRACE or GRACE end

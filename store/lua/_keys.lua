@@ -1,5 +1,4 @@
--- The keys of a room, in the order in which store.keyspace.room gives them to every script about one room.
-local S, C, P, M, L, OA, OB, E, DUE, ROOMS, K, Q, Z, W, X, V, R, USERS, SUMS, ENDED = unpack(KEYS)
+-- What scripts about one room begin with. The names of keys are defined by store.roomKeys, which says what is in each.
 
 -- Numbers go into strings by this alone: real Redis prints 14 digits otherwise.
 local function num(n) return string.format('%.0f', n) end

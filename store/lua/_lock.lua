@@ -1,4 +1,4 @@
--- Locks. Needs _event, _peer and _time. A holding in K is "<token> <peer> <expires_at> <ttl>" and a line for each pattern of
+-- Locks. Needs _event, _record and _time. A holding in K is "<token> <peer> <expires_at> <ttl>" and a line for each pattern of
 -- keys that it binds. A waiter is <lock>/<ticket> in Q, and in Z "<peer> <conn> <deadline> <ttl> <role>", its op_id and the
 -- patterns.
 -- The field bl of S names the locks that bind keys, a space after each.

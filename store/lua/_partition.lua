@@ -1,6 +1,5 @@
--- What scripts about a partition begin with: its key, Redis's clock and numbers as text. Scripts about a room have _keys and
--- _event for that.
-local DUE = KEYS[1]
+-- What scripts about a partition begin with: Redis's clock and numbers as text. Scripts about a room have _keys
+-- and _event for that.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 

@@ -9,7 +9,7 @@ end
 
 -- keep_settings makes of the texts by field all that the room keeps, until each is over.
 local function keep_settings(texts)
-  redis.call('ZCARD', DUE) -- no wrong type: see _event
+  redis.call('ZCARD', DUE) -- no wrong type: see _check_log
   local first
   for _, name in ipairs(SETTINGS) do
     local _, till = setting(texts[name])

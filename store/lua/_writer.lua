@@ -1,4 +1,4 @@
--- The fence of a write and the memory of its op_id. Needs _event and _peer.
+-- The fence of a write and the memory of its op_id. Needs _event and _record.
 -- ARGV[3..7]: session ('' if any), peer ('' for a server), conn, user (JSON string; '' if a server acts by a peer's conn),
 -- a newline and the role by which the write was allowed ('' if it needs no permission), op ('' for none).
 local SESSION, PEER, CONN, OP = ARGV[3], ARGV[4], ARGV[5], ARGV[7]
@@ -22,17 +22,22 @@ local function fence()
 end
 
 -- OA and OB take turns every OP_AGE: OA takes what is new, OB keeps what came before, so each op_id is remembered for
--- OP_AGE at least.
+-- OP_AGE at least. S has in turn since when, in old how many are in OB.
 local turn
 
 -- repeated returns the first result of this op_id, or nil and why the op_id can't be taken.
 local function repeated()
   if OP == '' then return nil end
-  local first = redis.call('HGET', OA, OP) or redis.call('HGET', OB, OP)
+  local first = redis.call('HGET', OA, OP)
   if first then return first end
-  turn = tonumber(redis.call('HGET', S, 'turn') or 0)
+  local old = tonumber(state[12] or 0)
+  if old > 0 then
+    first = redis.call('HGET', OB, OP)
+    if first then return first end
+  end
+  turn = tonumber(state[10] or 0)
   local kept = redis.call('HLEN', OA)
-  if now - turn < OP_AGE then kept = kept + redis.call('HLEN', OB) end
+  if now - turn < OP_AGE then kept = kept + old end
   if kept >= MAX_OPS then return nil, 'too_many_ops' end
   return nil
 end
@@ -41,9 +46,10 @@ end
 local function remember(result)
   if OP == '' then return end
   if now - turn >= OP_AGE then
+    local old = redis.call('HLEN', OA)
     redis.call('UNLINK', OB)
-    if redis.call('EXISTS', OA) == 1 then redis.call('RENAME', OA, OB) end
-    redis.call('HSET', S, 'turn', num(now))
+    if old > 0 then redis.call('RENAME', OA, OB) end
+    redis.call('HSET', S, 'turn', num(now), 'old', num(old))
   end
   redis.call('HSET', OA, OP, result)
 end

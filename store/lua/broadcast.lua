@@ -1,4 +1,4 @@
--- include: _keys _event _peer _writer
+-- include: _keys _event _record _writer
 -- broadcast: one message to all, to roles or to one peer.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 audience ('!' all but the sender, 'r<role>,…', '@<peer>'), 9 body up to the timestamp.
@@ -16,7 +16,11 @@ if string.sub(ARGV[8], 1, 1) == '@' then
 end
 
 local body = ARGV[9] .. at
-if writer then body = body .. ',' .. sender_body(PEER, writer) end
+if writer then
+  local groups = writer.groups == '' and '[]' or '["' .. string.gsub(writer.groups, ',', '","') .. '"]'
+  body = body .. ',"peer":{"peer_id":"' .. PEER .. '","role":"' .. writer.role .. '","groups":' .. groups
+    .. ',"info":{"name":' .. writer.name .. ',"user_id":' .. writer.user .. '}}'
+end
 emit('msg', BY, '-', ARGV[8], extra, body)
 commit()
 local result = seqtext .. ' ' .. at

@@ -1,9 +1,9 @@
--- include: _keys _peer _base _dead
+-- include: _keys _record _base _dead
 -- bury: forget where some of those were who were in a session that ended for all. Whoever sweeps may call it.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 session, 3 scan cursor, 4 about how many.
 -- Returns: {'ok', the next scan cursor, 1 if there are more}.
-local ROOM, dead = ARGV[1], dead_key(ARGV[2])
+local dead = dead_key(ARGV[2])
 local found = redis.call('HSCAN', dead, ARGV[3], 'COUNT', ARGV[4])
 for i = 1, #found[2], 2 do
   local peer, r = found[2][i], unpack_record(found[2][i + 1])

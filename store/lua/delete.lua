@@ -1,4 +1,4 @@
--- include: _keys _event _peer _writer _time _lock _meta
+-- include: _keys _event _check_log _record _writer _check_times _time _lock _entry _meta
 -- delete: remove one metadata entry; an absent one is no change.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 key, 9 expected change_version ('' for any), 10 lock and 11 its token ('' for none).

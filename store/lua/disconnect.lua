@@ -1,4 +1,4 @@
--- include: _keys _event _peer _base _writer _time _lock _meta _sums _room _dead _leave
+-- include: _keys _event _check_log _record _peer _base _writer _leave
 -- disconnect: remove a user's peers from a room.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 user (JSON string), 9 free text (JSON string), 10 how many at most.
@@ -9,8 +9,8 @@ if refusal then return {refusal} end
 local first, full = repeated()
 if first then return {'ok', first} end
 if full then return {full} end
-local from, to = between(WHO)
-local members, removed = redis.call('ZRANGEBYLEX', USERS, from, to, 'LIMIT', 0, MOST), 0
+-- All that begins with the user, the room and a slash: see depart.
+local members, removed = redis.call('ZRANGEBYLEX', USERS, '[' .. WHO .. '/', '(' .. WHO .. '0', 'LIMIT', 0, MOST), 0
 for _, member in ipairs(members) do
   local peer = string.sub(member, #WHO + 2)
   local rec = redis.call('HGET', C, peer)

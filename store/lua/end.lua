@@ -1,4 +1,4 @@
--- include: _keys _event _peer _base _writer _time _lock _meta _sums _room _dead _leave
+-- include: _keys _event _check_log _record _writer _room _finish
 -- end: the session ends for all. What it costs doesn't depend on how many peers there are.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 free text (JSON string), 9 for how long the room is shut

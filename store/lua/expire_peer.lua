@@ -1,4 +1,4 @@
--- include: _keys _event _peer _base _gone _hold _time _lock _meta _sums _room _dead _leave
+-- include: _keys _event _check_log _record _peer _base _gone _hold _leave
 -- expire_peer: a peer did not come back in its grace, or did not renew the lease by which it joined over HTTP. Whoever sweeps
 -- may call it, any number of times.
 -- KEYS: the room's.

@@ -1,4 +1,4 @@
--- include: _keys _event _peer _base _gone _room _watch
+-- include: _keys _event _check_log _record _peer _base
 -- join: a peer becomes a member, or its newer connection takes it over. The first member begins the session.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3 peer, 4 user (JSON string), 5 role, 6 name (JSON string, '' if not given),
@@ -20,58 +20,54 @@ local PLACE, BACK = ROOM .. '/' .. PEER, ARGV[16] == '*'
 if LEASE == '' and not redis.call('ZSCORE', NODES, INC) then return {'lapsed'} end
 -- One that slept until its caller gave up would take over whom that caller's client has become since.
 if ARGV[17] ~= '0' and now > tonumber(ARGV[17]) then return {'late', now} end
--- missed_leaves returns, newest first, the last leaves since a peer joined of those who are not seen as members any more.
-local function missed_leaves(own)
-  local out, met = {}, {}
-  local first = math.max(tonumber(own.seq) - (seq - redis.call('LLEN', L)), 0)
-  local texts = redis.call('LRANGE', L, num(first), '-1')
-  for i = #texts, 1, -1 do
-    local peer = string.match(texts[i], '^[^\n]*\nleave %d+ (%S+) ')
-    if peer and not met[peer] then
-      met[peer] = true
-      local there = redis.call('HGET', C, peer)
-      if not there or string.find(unpack_record(there).flags, 'h', 1, true) then out[#out + 1] = texts[i] end
-    end
-  end
-  return out
-end
-local counts = redis.call('HMGET', S, 'hid', 'db', 'pc', 'pk')
-local hidden, databytes = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
-local joins, peak = tonumber(counts[3] or 0), tonumber(counts[4] or 0) -- hidden peers are in neither
-for _, key in ipairs({DUE, USERS}) do redis.call('ZCARD', key) end -- no wrong type: see _event
-local HIDE = string.find(FLAGS, 'h', 1, true)
 local rec, present = redis.call('HGET', C, PEER), redis.call('HLEN', C)
-local olddata = redis.call('HGET', P, PEER)
+local r = rec and unpack_record(rec)
+local hidden, databytes = unseen, tonumber(state[11] or 0)
+local counts = redis.call('HMGET', S, 'pc', 'pk')
+local joins, peak = tonumber(counts[1] or 0), tonumber(counts[2] or 0) -- hidden peers are in neither
+-- No wrong type: see _check_log. Of a new peer the first write is to USERS.
+if present == 0 or LEASE ~= '' or r and r.inc == '' then redis.call('ZCARD', DUE) end
+local HIDE = string.find(FLAGS, 'h', 1, true)
+local before = databytes
+local olddata = (databytes > 0 or DATA ~= '""' and DATA ~= '') and redis.call('HGET', P, PEER)
 if DATA == '""' then DATA = false elseif DATA == '' then DATA = olddata end
 
-local r
-if rec then
-  r = unpack_record(rec)
+local gone = (BACK or not r) and redis.call('HGET', GONE, PLACE)
+if BACK and (not r or r.user ~= USER) then
+  -- include: _gone
+  return {gone_lately(gone, USER) and 'timed_out' or 'absent'}
 end
-local gone = redis.call('HGET', GONE, PLACE)
-if BACK and (not r or r.user ~= USER) then return {gone_lately(gone, USER) and 'timed_out' or 'absent'} end
 if ARGV[13] == '' and (not r or r.conn ~= CONN) then return {'superseded'} end
 if r and r.user ~= USER then return {'peer_exists'} end
 local kept = r and redis.call('HGET', V, 'k/' .. PEER) or ''
-local watches = BACK and kept or ARGV[16]
-local keptbytes, over = kept_bytes(watches, kept)
-if over then return {'too_large'} end
+local watches, keep = BACK and kept or ARGV[16], nil
+if watches ~= kept then
+  -- include: _keep
+  local bytes, over = kept_bytes(watches, kept)
+  if over then return {'too_large'} end
+  keep = function() keep_watched(PEER, watches, kept, bytes) end
+end
 if not r then
-  local held = redis.call('HMGET', R, 'shut', 'max')
-  if setting(held[1]) then return {'room_closed'} end
-  if present >= math.min(setting(held[2]) or MAX_PEERS, MAX_PEERS) then return {'too_many'} end
+  local held, most = redis.call('HMGET', R, 'shut', 'max'), MAX_PEERS
+  if held[1] or held[2] then
+    -- include: _room
+    if setting(held[1]) then return {'room_closed'} end
+    most = math.min(setting(held[2]) or MAX_PEERS, MAX_PEERS)
+  end
+  if present >= most then return {'too_many'} end
 end
 databytes = databytes - (olddata and #olddata or 0) + (DATA and #DATA or 0)
 if databytes > MAX_DATA and DATA and DATA ~= olddata then return {'too_large'} end
 
 -- No check comes after this line.
+if not r then redis.call('ZADD', USERS, 0, USER .. '\n' .. ROOM .. '/' .. PEER) end
 if not session then
   session, epoch, started = ARGV[13], ARGV[14], num(now)
   redis.call('HSET', S, 'id', session, 'ep', epoch, 'at', started)
   redis.call('ZADD', ROOMS, started, ROOM)
   redis.call('HSET', SUMS, session, ROOM)
 elseif present == 0 then
-  redis.call('ZREM', DUE, EMPTY_ITEM) -- it has lingered until now
+  redis.call('ZREM', DUE, 'empty/' .. ROOM) -- it has lingered until now
 end
 local replaced, changed
 local began = ''
@@ -90,10 +86,10 @@ else
   if NAME == '' then NAME = '""' end
   local role = redis.call('HGET', V, 'u/' .. USER) or ARGV[5] -- one that the user was given wins
   r = {conn = CONN, user = USER, role = role, groups = ARGV[8], name = NAME, inc = INC, flags = FLAGS,
-    lease = '', joined = num(now), seq = num(seq + 1)}
+    lease = '', joined = at, seq = upcoming()}
+  present = present + 1
   if HIDE then hidden = hidden + 1 end
   if gone then redis.call('HDEL', GONE, PLACE) end
-  redis.call('ZADD', USERS, 0, USER .. '\n' .. ROOM .. '/' .. PEER)
 end
 local expires = ''
 if LEASE ~= '' then
@@ -108,19 +104,41 @@ redis.call('HSET', C, PEER, own)
 if DATA ~= olddata then
   if DATA then redis.call('HSET', P, PEER, DATA) else redis.call('HDEL', P, PEER) end
 end
-keep_watched(PEER, watches, kept, keptbytes)
-local left = BACK and missed_leaves(r) or {}
+if keep then keep() end
+local left = {}
+if BACK then
+  -- missed_leaves returns, newest first, the last leaves since a peer joined of those who are not seen as members any more.
+  local function missed_leaves(own)
+    local out, met = {}, {}
+    local first = math.max(tonumber(own.seq) - (seq - redis.call('LLEN', L)), 0)
+    local texts = redis.call('LRANGE', L, num(first), '-1')
+    for i = #texts, 1, -1 do
+      local peer = string.match(texts[i], '^[^\n]*\nleave %d+ (%S+) ')
+      if peer and not met[peer] then
+        met[peer] = true
+        local there = redis.call('HGET', C, peer)
+        if not there or string.find(unpack_record(there).flags, 'h', 1, true) then out[#out + 1] = texts[i] end
+      end
+    end
+    return out
+  end
+  left = missed_leaves(r)
+end
 if replaced then
   emit('conn', PEER, replaced, '0', peer_extra(r), '')
-  if changed then emit('update', PEER, CONN, shown(r, '*'), peer_extra(r), peer_body(PEER, r, DATA)) end
+  if changed then emit('update', PEER, CONN, shown(r, '*', nil, present), peer_extra(r), peer_body(PEER, r, DATA)) end
 else
-  emit('join', PEER, CONN, shown(r, '!', 1), peer_extra(r) .. began, peer_body(PEER, r, DATA))
+  emit('join', PEER, CONN, shown(r, '!', 1, present), peer_extra(r) .. began, peer_body(PEER, r, DATA))
 end
-local count = redis.call('HLEN', C) - hidden
+local count = present - hidden
 if not replaced and not HIDE then
   joins, peak = joins + 1, math.max(peak, count)
 end
-commit('hid', num(hidden), 'db', num(databytes), 'pc', num(joins), 'pk', num(peak))
+if began ~= '' or hidden ~= unseen or databytes ~= before then
+  commit('hid', num(hidden), 'db', num(databytes), 'pc', num(joins), 'pk', num(peak))
+else
+  commit('pc', num(joins), 'pk', num(peak))
+end
 
 -- At most that many others, whichever a scan meets first; a scan of a small room returns all of it. On a return all of them: the
 -- client takes for gone whom the list has not.
@@ -133,12 +151,17 @@ while cursor do
   cursor = BACK and scan[1] ~= '0' and scan[1]
   for i = 1, #found, 2 do
     if #others >= 3 * (want - 1) then break end
-    if found[i] ~= PEER and not string.find(unpack_record(found[i + 1]).flags, 'h', 1, true) then
+    if found[i] ~= PEER and (hidden == 0 or not string.find(unpack_record(found[i + 1]).flags, 'h', 1, true)) then
       others[#others + 1] = found[i]
       others[#others + 1] = found[i + 1]
       others[#others + 1] = databytes > 0 and redis.call('HGET', P, found[i]) or ''
     end
   end
 end
-return {'ok', session, epoch, started, num(seq), last, num(count), replaced and 1 or 0, expires,
-  own, DATA or '', others, BACK and watched_by(kept) or watched(18), watches, left}
+local entries = {}
+if BACK or ARGV[18] then
+  -- include: _watch
+  entries = BACK and watched_by(kept) or watched(18)
+end
+return {'ok', session, epoch, started, seqtext, last, num(count), replaced and 1 or 0, expires,
+  own, DATA or '', others, entries, watches, left}

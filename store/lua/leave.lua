@@ -1,4 +1,4 @@
--- include: _keys _event _peer _base _writer _time _lock _meta _sums _room _dead _leave
+-- include: _keys _event _check_log _record _peer _base _writer _leave
 -- leave: a peer's connection ends its membership. Repeating it is harmless: the fence refuses the second.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 reason.

@@ -1,4 +1,4 @@
--- include: _keys _event _peer _writer _watch
+-- include: _keys _event _check_log _record _writer _watch _keep
 -- listen: what a 100ms client watches is kept for its return, and it is given the entries that it begins with.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 what is kept (patterns with newlines between, '' for none), 9… watched keys (see _watch).

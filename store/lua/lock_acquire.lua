@@ -1,4 +1,4 @@
--- include: _keys _event _peer _writer _time _lock
+-- include: _keys _event _check_log _record _writer _check_times _time _lock
 -- lock_acquire: a peer takes a lock, or waits for it. The holder who takes it again extends it: same token, no change.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 lock, 9 ttl (ms), 10 how long to wait (ms, 0: not at all), 11 the holder to be, 12 the
@@ -6,7 +6,7 @@
 -- Returns: {refusal}, {'not_found'} (no such peer), {'too_many'}, {'lock_held', lock, its record}, {'waiting', session, the
 --   lowest token that its holding can have} or {'ok', session, "<token> <expires_at>"}.
 local NAME, TTL, WAIT, HOLDER, PATTERNS = ARGV[8], ARGV[9], tonumber(ARGV[10]), ARGV[11], ARGV[12]
-redis.call('ZCARD', DUE) -- no wrong type: see _event
+redis.call('ZCARD', DUE) -- no wrong type: see _check_log
 local refusal = fence()
 if refusal then return {refusal} end
 local first, full = repeated()

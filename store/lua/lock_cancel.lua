@@ -1,4 +1,4 @@
--- include: _keys _event _peer _writer _time _lock
+-- include: _keys _event _check_log _record _writer _check_times _time _lock
 -- lock_cancel: a peer stops waiting for a lock, unless it has been given it meanwhile.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 lock.

@@ -1,10 +1,10 @@
--- include: _keys _event _peer _writer _time _lock
+-- include: _keys _event _check_log _record _writer _check_times _time _lock
 -- lock_renew: the holder of a lock extends it.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 lock, 9 its token, 10 ttl (ms; '' for the one it has), 11 the holder ('' for any).
 -- Returns: {refusal}, {'lock_lost', lock, its record or false} or {'ok', session, "<token> <expires_at>"}.
 local NAME, TTL, HOLDER = ARGV[8], ARGV[10], ARGV[11]
-redis.call('ZCARD', DUE) -- no wrong type: see _event
+redis.call('ZCARD', DUE) -- no wrong type: see _check_log
 local refusal = fence()
 if refusal then return {refusal} end
 local first, full = repeated()

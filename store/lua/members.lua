@@ -1,4 +1,4 @@
--- include: _partition _base _peer
+-- include: _partition _base _record
 -- members: some of those who have their socket at an incarnation, as the store knows it.
 -- KEYS: 1 due, 2 no key (keyspace.whole).
 -- ARGV: 1 incarnation, 2 scan cursor, 3 about how many.

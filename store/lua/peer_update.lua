@@ -1,4 +1,4 @@
--- include: _keys _event _peer _writer
+-- include: _keys _event _check_log _record _peer _writer
 -- peer_update: a peer's name and data.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 the peer to change, 9 name (JSON string, '' to keep), 10 data (JSON string, '' to keep).

@@ -1,4 +1,4 @@
--- include: _keys _event _peer _base _gone _hold _grace _time _lock _meta _sums _room _dead _leave
+-- include: _keys _event _check_log _record _peer _base _gone _hold _grace _leave
 -- reap: a peer whose node was not heard of for a lease leaves. Whoever sweeps may call it, any number of times.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3 peer, 4 incarnation.

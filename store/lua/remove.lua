@@ -1,4 +1,4 @@
--- include: _keys _event _peer _base _writer _time _lock _meta _sums _room _dead _leave
+-- include: _keys _event _check_log _record _peer _base _writer _leave
 -- remove: another peer or a server ends a peer's membership.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 the peer to remove, 9 free text (JSON string).

@@ -1,4 +1,4 @@
--- include: _keys _event _peer _writer
+-- include: _keys _event _check_log _record _writer
 -- renew: a peer that joined over HTTP extends its lease.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence.

@@ -1,11 +1,11 @@
--- include: _keys _event
+-- include: _keys _event _check_log
 -- rewound: the store has lost a change that a node has heard. The session goes on in a new log, under another epoch and with
 --   seqs beyond all that were given; its first change tells the nodes, and its predecessor is the epoch. Nothing is done if
 --   the log is another one by now or has the change after all.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3 epoch, 4 seq and 5 nonce of the change that was heard, 6 epoch of the new log.
 -- Returns: {'ok', 1 if a new log began}.
-redis.call('ZCARD', DUE) -- no wrong type: see _event
+redis.call('ZCARD', DUE) -- no wrong type: see _check_log
 local HEARD, NEXT = tonumber(ARGV[4]), ARGV[6]
 if not session or epoch ~= ARGV[3] then return {'ok', 0} end
 local kept = last -- the nonce at that seq, nil if the log doesn't tell

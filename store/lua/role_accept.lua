@@ -1,4 +1,4 @@
--- include: _keys _event _peer _writer _role
+-- include: _keys _event _check_log _record _peer _writer _role
 -- role_accept: a peer takes the role that it was asked to take.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 who asked ('' for anybody), 9 role, 10 token.

@@ -1,4 +1,4 @@
--- include: _keys _event _peer _writer
+-- include: _keys _event _check_log _record _writer
 -- role_ask: ask a peer to take another role. The newest request to a peer is the one that stands.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 the peer, 9 role, 10 token, 11 how long the request stands (ms).

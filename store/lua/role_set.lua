@@ -1,4 +1,4 @@
--- include: _keys _event _peer _writer _role
+-- include: _keys _event _check_log _record _peer _writer _role
 -- role_set: give a peer another role, which its user keeps for the session. What it was asked to take is off.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 the peer, 9 role.

@@ -1,4 +1,4 @@
--- include: _keys _event _room
+-- include: _keys _event _check_log _room
 -- room_expire: a setting of a room is over. Whoever sweeps may call it, any number of times.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nothing.

@@ -1,4 +1,4 @@
--- include: _keys _event _peer _writer _room _room_reply
+-- include: _keys _event _check_log _record _writer _room _room_reply
 -- room_put: change what a room keeps beyond its sessions. A server may do so without a session.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 until (ms; '' not given, '-' the default), 9 shut, 10 linger (ms), 11 max peers (of each

@@ -1,4 +1,4 @@
--- include: _keys _event _peer _writer _time _lock _meta
+-- include: _keys _event _record _writer _entry
 -- set: write one metadata entry.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 key, 9 value, 10 expected change_version ('' for any), 11 ttl (ms or ''), 12 owner
@@ -11,23 +11,32 @@ if refusal then return {refusal} end
 local first, full = repeated()
 if first then return {'ok', session, first, redis.call('HGET', M, KEY)} end
 if full then return {full} end
-local keys = {KEY}
 local old = redis.call('HGET', M, KEY)
 local version, oldexp, oldowner = head_of(old)
-if over(oldexp) then
-  discard(keys, 'expired')
-  old, version, oldexp, oldowner = false, '0', '-', '-'
+local exp, owner, write = '-', '-', nil
+-- Most entries are for ever and nobody's, and no lock binds them.
+if bound ~= '' or ARGV[13] ~= '' or ARGV[11] ~= '' or ARGV[12] ~= '' or oldexp ~= '-' or oldowner ~= '-' then
+  -- include: _check_log _check_times _time _lock _meta
+  local keys = {KEY}
+  if over(oldexp) then
+    discard(keys, 'expired')
+    old, version, oldexp, oldowner = false, '0', '-', '-'
+  end
+  local why, lock = barred(keys, PEER, ARGV[13], ARGV[14])
+  if why then return refuse(why, lock and lock.name, lock and lock.rec) end
+  exp, owner = life(ARGV[11], ARGV[12])
+  write = function() put(KEY, oldexp, oldowner, VALUE, BY, exp, owner) end
 end
-local why, lock = barred(keys, PEER, ARGV[13], ARGV[14])
-if why then return refuse(why, lock and lock.name, lock and lock.rec) end
 if EXPECTED ~= '' and EXPECTED ~= version then return refuse('version_conflict', session, old) end
 if not old and redis.call('HLEN', M) >= MAX_KEYS then return refuse('too_many') end
 local bytes = metabytes - weight(KEY, old) + #KEY + #VALUE
 if bytes > MAX_METADATA and bytes > metabytes then return refuse('too_large') end
 
-local exp, owner = life(ARGV[11], ARGV[12])
-put(KEY, oldexp, oldowner, VALUE, BY, exp, owner)
-emit_meta(BY, keys, {entry_json(KEY, VALUE, BY, exp, owner)})
+local rec = upcoming() .. ' ' .. at .. ' ' .. BY .. ' - -\n' .. VALUE
+local json = entry_json(KEY, VALUE, BY, exp, owner)
+if write then write() end
+emit('meta', BY, '-', '*', '1', #json .. ' ' .. KEY .. '\n' .. json)
+if not write then redis.call('HSET', M, KEY, rec) end
 commit('mb', num(bytes))
 local result = seqtext .. ' ' .. at
 remember(result)

@@ -1,4 +1,4 @@
--- include: _keys _peer _reader _watch
+-- include: _keys _record _reader _watch
 -- snapshot: what somebody who begins to watch a room is shown: some of the peers and the watched entries at one seq.
 -- KEYS: the room's.
 -- ARGV: 1 session ('' if any), 2 peer of the reader ('' if none), 3 how many peers at most, 4 hidden ones too ('1'),

@@ -1,4 +1,4 @@
--- include: _keys _event _peer _writer _time _lock _meta
+-- include: _keys _event _check_log _record _writer _check_times _time _lock _entry _meta
 -- update: several ops on metadata; all happen, with one change, or none does.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 lock and 9 its token ('' for none), then six an op: kind, key, value or number to

@@ -1,4 +1,4 @@
--- include: _peer
+-- include: _record
 -- user_peers: where in a partition a user is. What the index says is checked against the rooms.
 -- KEYS: 1 users, 2 no key (keyspace.whole).
 -- ARGV: 1 user (JSON string), 2 room ('' for all).
