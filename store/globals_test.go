@@ -1,6 +1,7 @@
 package store
 
 import (
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -66,6 +67,39 @@ func TestGlobalsAreFound(t *testing.T) {
 	text := "if ARGV[1] then\n local function inner() return lost end\n inner()\nend\nset = inner(redis)\n"
 	if got := strings.Join(globals(compiled(t, "text", text)), ", "); got != "ARGV, inner, lost, redis, set =" {
 		t.Errorf("globals are %s", got)
+	}
+}
+
+var (
+	commandCall = regexp.MustCompile(`redis\.call\('([A-Z]+)'`)
+	granted     = regexp.MustCompile(`\+([a-z]+)`)
+)
+
+// The least that a user has to be permitted, as the documentation tells it, is all that scripts need.
+func TestTheDocumentedPermissionsAreEnough(t *testing.T) {
+	doc, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, line, found := strings.Cut(string(doc), "\nuser hearth on ")
+	if !found {
+		t.Fatal("no ACL line")
+	}
+	line, _, _ = strings.Cut(line, "\n")
+	may := map[string]bool{}
+	for _, m := range granted.FindAllStringSubmatch(line, -1) {
+		may[m[1]] = true
+	}
+	all, err := texts(hearth.Limits{}.WithDefaults(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for v, text := range all {
+		for _, m := range commandCall.FindAllStringSubmatch(text, -1) {
+			if !may[strings.ToLower(m[1])] {
+				t.Errorf("%s calls %s, which the ACL line does not permit", v, m[1])
+			}
+		}
 	}
 }
 
