@@ -2,6 +2,7 @@ package store
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -17,10 +18,15 @@ const slots = 16384
 type keyspace struct {
 	prefix string
 	tags   []string // of the partitions
+	byTag  map[string]int
 }
 
 func newKeyspace(prefix string, partitions int) keyspace {
-	return keyspace{prefix: prefix, tags: partitionTags(partitions)}
+	k := keyspace{prefix: prefix, tags: partitionTags(partitions), byTag: map[string]int{}}
+	for p, tag := range k.tags {
+		k.byTag[tag] = p
+	}
+	return k
 }
 
 // partitionTags returns n short tags whose slots are spread evenly: the i-th lies in the i-th of n equal ranges.
@@ -75,6 +81,12 @@ func (k keyspace) due(p int) string { return k.inPartition(p, "due") }
 
 func (k keyspace) partitionOf(room string) int {
 	return int(xxhash.Sum64String(room) % uint64(len(k.tags)))
+}
+
+// partitionOfKey returns the partition of which a key of one is.
+func (k keyspace) partitionOfKey(key string) int {
+	tag := key[len(k.prefix)+2:]
+	return k.byTag[tag[:strings.IndexByte(tag, '}')]]
 }
 
 func (k keyspace) partitionOfBytes(name []byte) int {

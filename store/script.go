@@ -142,7 +142,7 @@ func source(name string) (string, error) {
 
 // run executes a verb in one round trip and returns what the script returned.
 func (s *Store) run(ctx context.Context, v verb, keys []string, args ...any) (reply, error) {
-	res, err := s.scripts[v].Run(ctx, s.client, keys, args...).Slice()
+	res, err := s.lanes.run(ctx, v, s.scripts[v], keys, args)
 	if err != nil {
 		return nil, failure(string(v), err)
 	}

@@ -33,6 +33,7 @@ type Store struct {
 	keys    keyspace
 	scripts map[verb]*redis.Script
 	limits  hearth.Limits
+	lanes   *lanes
 }
 
 // ErrPartitions is returned by New if the data was laid out over another number of partitions.
@@ -60,6 +61,7 @@ func New(ctx context.Context, client redis.UniversalClient, o Options) (*Store, 
 		return nil, err
 	}
 	s := &Store{client: client, keys: newKeyspace(o.Prefix, o.Partitions), scripts: scripts, limits: o.Limits}
+	s.lanes = newLanes(client, s.keys, sharded)
 	if err := s.agree(ctx); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,233 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// batchesAtATime is how many batches of a lane are under way: while one is answered the next one gathers.
+	batchesAtATime = 2
+	// batchMost and batchBytes are how many calls go out together at most, and how many bytes of values; one call may have more.
+	batchMost, batchBytes = 128, 1 << 20
+	// waitingMost and waitingBytes are how many calls wait for a lane's next batch at most, and bytes of values. The next one is
+	// refused.
+	waitingMost, waitingBytes = 16 << 10, 32 << 20
+)
+
+// lane gathers calls that come while others are under way, and sends them together: one write and one read of a connection
+// for all of them. It has no goroutine of its own: whoever finds a batch free sends at once, and hands on to those who wait.
+//
+// What a call is answered doesn't depend on which others go with it, and what was sent is known for each of them. A caller who
+// gives up leaves the rest to the others.
+type lane struct {
+	client redis.UniversalClient
+
+	mu      sync.Mutex
+	out     int        // batches under way
+	waiting []*waiting // in the order in which they came
+	bytes   int        // of their values
+}
+
+// waiting is one call that waits for a batch.
+type waiting struct {
+	cmd  *redis.Cmd
+	size int
+	turn chan []*waiting // the batch that this call has to send, itself in it; nil once it was sent
+	gone bool            // its caller has given up
+}
+
+// do sends a command and returns when it was answered, or its caller gives up.
+func (l *lane) do(ctx context.Context, cmd *redis.Cmd) error {
+	l.mu.Lock()
+	if l.out < batchesAtATime {
+		l.out++
+		l.mu.Unlock()
+		err := l.client.Process(ctx, cmd)
+		l.next()
+		return err //nolint:wrapcheck // failure does
+	}
+	w := &waiting{cmd: cmd, turn: make(chan []*waiting, 1)}
+	// From here on another call may send it, and its caller be gone by then: nothing of it may be the caller's.
+	for i, arg := range cmd.Args() {
+		if b, ok := arg.([]byte); ok {
+			cmd.Args()[i] = slices.Clone(b)
+			w.size += len(b)
+		}
+	}
+	if len(l.waiting) >= waitingMost || len(l.waiting) > 0 && l.bytes+w.size > waitingBytes {
+		l.mu.Unlock()
+		return &unsentError{errCrowded}
+	}
+	l.waiting, l.bytes = append(l.waiting, w), l.bytes+w.size
+	l.mu.Unlock()
+
+	select {
+	case batch := <-w.turn:
+		if batch == nil {
+			return cmd.Err() //nolint:wrapcheck // failure does
+		}
+		return l.lead(ctx, w, batch)
+	case <-ctx.Done():
+		return l.leave(ctx, w)
+	}
+}
+
+// lead sends a batch that has come to a call to send.
+func (l *lane) lead(ctx context.Context, w *waiting, batch []*waiting) error {
+	switch {
+	case ctx.Err() != nil: // the rest of the batch is not to blame
+		l.mu.Lock()
+		w.gone = true
+		l.hand(batch)
+		l.mu.Unlock()
+		return &unsentError{ctx.Err()}
+	case len(batch) == 1:
+		err := l.client.Process(ctx, w.cmd)
+		l.next()
+		return err //nolint:wrapcheck // failure does
+	}
+	pipe := l.client.Pipeline()
+	for _, w := range batch {
+		_ = pipe.Process(ctx, w.cmd) // it is sent by Exec
+	}
+	// Its deadline is the latest of the batch, since it came last. Who gives up before gives up for itself alone.
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	l.next()
+	for _, other := range batch {
+		if other != w {
+			other.turn <- nil
+		}
+	}
+	return w.cmd.Err() //nolint:wrapcheck // failure does
+}
+
+// leave ends the waiting of a caller who gives up. If the call is in a batch by then, nobody knows what becomes of it.
+func (l *lane) leave(ctx context.Context, w *waiting) error {
+	l.mu.Lock()
+	if i := slices.Index(l.waiting, w); i >= 0 {
+		l.waiting, l.bytes = slices.Delete(l.waiting, i, i+1), l.bytes-w.size
+		l.mu.Unlock()
+		return &unsentError{ctx.Err()}
+	}
+	var batch []*waiting
+	select {
+	case batch = <-w.turn:
+	default:
+		w.gone = true
+	}
+	gone := w.gone
+	l.mu.Unlock()
+	switch {
+	case gone:
+		return ctx.Err() //nolint:wrapcheck // failure does
+	case batch == nil: // it was answered at the last moment
+		return w.cmd.Err() //nolint:wrapcheck // failure does
+	}
+	return l.lead(ctx, w, batch)
+}
+
+// next gives the place of a batch that was answered to those who wait.
+func (l *lane) next() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hand(nil)
+}
+
+// hand has a batch sent by the call of it that came last and is still there. If none is, the next ones that wait are a batch,
+// and if there are none there is one batch less under way.
+func (l *lane) hand(batch []*waiting) {
+	for {
+		batch = slices.DeleteFunc(batch, func(w *waiting) bool { return w.gone })
+		if len(batch) > 0 {
+			batch[len(batch)-1].turn <- batch
+			return
+		}
+		n, size := 0, 0
+		for n < min(len(l.waiting), batchMost) && (n == 0 || size+l.waiting[n].size <= batchBytes) {
+			size += l.waiting[n].size
+			n++
+		}
+		if n == 0 {
+			l.out--
+			return
+		}
+		batch = slices.Clone(l.waiting[:n])
+		l.waiting, l.bytes = slices.Delete(l.waiting, 0, n), l.bytes-size
+	}
+}
+
+// unsentError is of a call that was not sent.
+type unsentError struct{ cause error }
+
+func (e *unsentError) Error() string { return "not sent: " + e.cause.Error() }
+func (e *unsentError) Unwrap() error { return e.cause }
+func (e *unsentError) Sent() bool    { return false }
+
+// errCrowded says that too many calls wait already.
+var errCrowded = errors.New("too many calls wait for the store")
+
+// lanes are the ways of calls to the store. On a cluster each partition has its own: no master holds up what goes to another.
+type lanes struct {
+	client    redis.UniversalClient
+	sharded   bool
+	partition func(key string) int
+	short     []*lane // of calls that cost little and are answered by little
+	joins     []*lane
+}
+
+func newLanes(client redis.UniversalClient, k keyspace, sharded bool) *lanes {
+	l := &lanes{client: client, sharded: sharded, partition: func(string) int { return 0 }}
+	n := 1
+	if sharded {
+		n, l.partition = len(k.tags), k.partitionOfKey
+	}
+	for range n {
+		l.short, l.joins = append(l.short, &lane{client: client}), append(l.joins, &lane{client: client})
+	}
+	return l
+}
+
+// of returns the lane of a verb; nil for those that go by themselves, because their answers are long or because they are rare.
+func (l *lanes) of(v verb, key string) *lane {
+	switch v {
+	case verbSet, verbDelete, verbUpdate, verbBroadcast, verbLeave, verbRenew, verbPeerUpdate, verbGet,
+		verbLockAcquire, verbLockCancel, verbLockRenew, verbLockRelease:
+		return l.short[l.partition(key)]
+	case verbJoin:
+		return l.joins[l.partition(key)]
+	}
+	return nil
+}
+
+// run runs a script and returns what it answered.
+func (l *lanes) run(ctx context.Context, v verb, s *redis.Script, keys []string, args []any) ([]any, error) {
+	lane := l.of(v, keys[0])
+	if lane == nil {
+		return s.Run(ctx, l.client, keys, args...).Slice() //nolint:wrapcheck // failure does
+	}
+	cmd := evalSha(ctx, s, keys, args)
+	err := lane.do(ctx, cmd)
+	// What was not executed is tried again as a command that is alone: the server is given the script, the cluster's client
+	// waits for a slot that moves.
+	if redis.HasErrorPrefix(err, "NOSCRIPT") || l.sharded && err != nil && notExecuted(err) && ctx.Err() == nil {
+		return s.Run(ctx, l.client, keys, args...).Slice() //nolint:wrapcheck // failure does
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cmd.Slice() //nolint:wrapcheck // failure does
+}
+
+func evalSha(ctx context.Context, s *redis.Script, keys []string, args []any) *redis.Cmd {
+	all := make([]any, 3, 3+len(keys)+len(args))
+	all[0], all[1], all[2] = "evalsha", s.Hash(), len(keys)
+	for _, key := range keys {
+		all = append(all, key)
+	}
+	return redis.NewCmd(ctx, append(all, args...)...)
+}
