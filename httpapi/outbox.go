@@ -22,15 +22,19 @@ const (
 	maxKept = 64
 )
 
-// outbox is a socket's queue of frames. Nobody who queues waits for the socket: a goroutine writes what waits, all of it
-// in one write, and ends when nothing does, so that an idle socket has none.
+// outbox is a socket's queue of frames. Nobody who queues waits for the socket: a frame is written at once, as much of it
+// as the kernel takes without waiting. The rest and what follows it is queued: a goroutine writes what waits, all of it in
+// one write, and ends when nothing does, so that a socket that is read has none. Frames are never changed: one that goes to
+// many sockets is the same bytes for all.
 type outbox struct {
-	nc net.Conn
+	nc     net.Conn
+	direct direct // used only while no goroutine writes
 
 	mu      sync.Mutex
 	drained sync.Cond // signaled when answers have been written, or the socket is gone
 	frames  [][]byte
 	spare   [][]byte
+	begun   int  // 1 if a part of the first frame has been written
 	queued  int  // bytes of notifications that wait or are being written; bounded by maxQueued
 	answers int  // bytes of replies and snapshots that do; the connection's reader waits for them
 	writing bool // a goroutine is
@@ -40,6 +44,7 @@ type outbox struct {
 
 func (o *outbox) init(nc net.Conn) {
 	o.nc = nc
+	o.direct.init(nc)
 	o.drained.L = &o.mu
 }
 
@@ -48,22 +53,18 @@ func (o *outbox) Send(frame []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.queued+len(frame) > maxQueued && !o.closing && !o.gone {
-		o.frames = o.frames[:0]
+		o.frames = o.frames[:o.begun]
 		o.finish(node.CloseTooSlow, "too slow to read: reconnect and resume")
 		return
 	}
-	if o.push(frame) {
-		o.queued += len(frame)
-	}
+	o.queued += o.push(frame)
 }
 
 // Snapshot implements node.Sink; replies go the same way.
 func (o *outbox) Snapshot(frame []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.push(frame) {
-		o.answers += len(frame)
-	}
+	o.answers += o.push(frame)
 }
 
 // Close implements node.Sink.
@@ -74,24 +75,58 @@ func (o *outbox) Close(code node.CloseCode, reason string) {
 }
 
 func (o *outbox) finish(code node.CloseCode, reason string) {
-	if o.push(ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusCode(code), reason)))) {
-		o.closing = true
-		// The reader, too, ends soon, whether or not the other side answers.
-		_ = o.nc.SetReadDeadline(time.Now().Add(closeTimeout))
+	if o.closing || o.gone {
+		return
 	}
+	o.push(ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusCode(code), reason))))
+	if o.gone {
+		return
+	}
+	o.closing = true
+	if !o.writing {
+		o.closeWrite()
+	}
+	// The reader, too, ends soon, whether or not the other side answers.
+	_ = o.nc.SetReadDeadline(time.Now().Add(closeTimeout))
 }
 
-// push queues a frame and reports whether it will be sent. o.mu is held.
-func (o *outbox) push(frame []byte) bool {
+// push writes a frame, or what of it can't be written at once has to wait; it returns how much that is. o.mu is held.
+func (o *outbox) push(frame []byte) (waits int) {
 	if o.closing || o.gone {
-		return false
+		return 0
+	}
+	if !o.writing {
+		n, err := o.direct.write(frame)
+		switch {
+		case err != nil:
+			o.fail()
+			return 0
+		case n == len(frame):
+			return 0
+		case n > 0:
+			frame, o.begun = frame[n:], 1
+		}
 	}
 	o.frames = append(o.frames, frame)
 	if !o.writing {
 		o.writing = true
 		go o.write() // ends when nothing waits, at the latest when the socket is closed
 	}
-	return true
+	return len(frame)
+}
+
+// fail gives a socket up that can't be written to. o.mu is held.
+func (o *outbox) fail() {
+	o.gone = true
+	_ = o.nc.Close()
+	o.drained.Broadcast()
+}
+
+// closeWrite ends writing: the close frame is the last that is sent. o.mu is held.
+func (o *outbox) closeWrite() {
+	if tcp, ok := o.nc.(*net.TCPConn); ok {
+		_ = tcp.CloseWrite()
+	}
 }
 
 // write sends what waits until nothing does.
@@ -100,7 +135,7 @@ func (o *outbox) write() {
 	defer o.mu.Unlock()
 	for len(o.frames) > 0 && !o.gone {
 		batch := o.frames
-		o.frames, o.spare = o.spare[:0], nil
+		o.frames, o.spare, o.begun = o.spare[:0], nil, 0
 		queued, answers := o.queued, o.answers
 		o.mu.Unlock()
 		err := writeAll(o.nc, batch)
@@ -112,14 +147,18 @@ func (o *outbox) write() {
 			o.spare = batch[:0]
 		}
 		if err != nil {
-			o.gone = true
-			_ = o.nc.Close()
+			o.fail()
+			break
 		}
 		o.drained.Broadcast()
 	}
 	o.writing = false
-	if tcp, ok := o.nc.(*net.TCPConn); ok && o.closing && !o.gone {
-		_ = tcp.CloseWrite() // the close frame is the last that it sends
+	switch {
+	case o.gone:
+	case o.closing:
+		o.closeWrite()
+	default:
+		_ = o.nc.SetWriteDeadline(time.Time{}) // a deadline that has passed would end what is written directly
 	}
 }
 

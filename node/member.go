@@ -298,24 +298,8 @@ func (m *Member) Deliver(msg *pubsub.Message) {
 
 // take follows a change and sends it if it is for the member. m.mu is held.
 func (m *Member) take(c *change, send func(frame []byte)) {
-	if c.Kind == hearth.KindLeave {
-		defer m.view.note(c)
-	} else {
-		m.view.note(c)
-	}
-	if c.Peer == m.conn.Peer && m.aboutMe(c) {
-		return
-	}
-	if c.Kind == hearth.KindEnd {
-		m.finish(c, CloseEnded, "room ended")
-		return
-	}
-	if c.PeerCount > 0 && !m.view.blind {
-		m.node.crowds.changed(m, c.Seq, c.PeerCount)
-	}
-	switch m.view.sees(c) {
+	switch m.follow(c) {
 	case nothing:
-		m.node.cursors.moved(m)
 		return
 	case whole:
 		if m.meet != nil {
@@ -323,9 +307,38 @@ func (m *Member) take(c *change, send func(frame []byte)) {
 		}
 		send(c.frame())
 	case some:
-		send(m.node.encode(c.method, func(dst []byte) []byte { return c.AppendParams(dst, m.view.keys.Match) }))
+		send(m.part(c))
 	}
 	m.idle.knows(c.Seq)
+}
+
+// part returns the frame of those entries of a change that the member watches. m.mu is held.
+func (m *Member) part(c *change) []byte {
+	return m.node.encode(c.method, func(dst []byte) []byte { return c.AppendParams(dst, m.view.keys.Match) })
+}
+
+// follow follows a change and returns how much of it the member has to be sent. m.mu is held.
+func (m *Member) follow(c *change) sight {
+	if c.Kind == hearth.KindLeave {
+		defer m.view.note(c)
+	} else {
+		m.view.note(c)
+	}
+	if c.Peer == m.conn.Peer && m.aboutMe(c) {
+		return nothing
+	}
+	if c.Kind == hearth.KindEnd {
+		m.finish(c, CloseEnded, "room ended")
+		return nothing
+	}
+	if c.PeerCount > 0 && !m.view.blind {
+		m.node.crowds.changed(m, c.Seq, c.PeerCount)
+	}
+	seen := m.view.sees(c)
+	if seen == nothing {
+		m.node.cursors.moved(m)
+	}
+	return seen
 }
 
 // introduce tells of the role that a change is about. m.mu is held.

@@ -118,7 +118,7 @@ func (h *Hub) differing(rooms []glimpse) (out []glimpse) {
 func (r *room) position() (at hearth.Cursor, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.known || r.repairing || r.state != subscribed {
+	if !r.known || r.repairing || r.state != subscribed || !r.inbox.empty() {
 		return hearth.Cursor{}, false
 	}
 	if r.ended {

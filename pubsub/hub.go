@@ -176,21 +176,10 @@ func (h *Hub) Subscribe(ctx context.Context, name string, s Subscriber) (*Subscr
 }
 
 func (h *Hub) subscribe(ctx context.Context, name string, sub *Subscription) (*Subscription, error) {
-	h.mu.Lock()
-	if h.ctx.Err() != nil {
-		h.mu.Unlock()
-		return nil, ErrClosed
+	confirmed, err := h.enter(name, sub)
+	if err != nil {
+		return nil, err
 	}
-	r := h.rooms[name]
-	if r == nil {
-		channel := h.o.Channel(name)
-		r = &room{hub: h, name: name, channel: channel, slot: h.slotOf(channel), confirmed: make(chan struct{}), state: subscribing}
-		h.rooms[name], h.byChan[channel], r.slot.rooms[channel] = r, r, r
-		r.wish(true)
-	}
-	sub.room = r
-	confirmed := r.add(sub)
-	h.mu.Unlock()
 	select {
 	case <-confirmed:
 		return sub, nil
@@ -203,6 +192,43 @@ func (h *Hub) subscribe(ctx context.Context, name string, sub *Subscription) (*S
 	}
 }
 
+// enter adds a subscription to its room. The hub's lock is not held while the room's is waited for, which a batch that is
+// being written may have for a while; only a new room is added to at once.
+func (h *Hub) enter(name string, sub *Subscription) (confirmed <-chan struct{}, err error) {
+	for {
+		h.mu.RLock()
+		r := h.rooms[name]
+		h.mu.RUnlock()
+		if h.ctx.Err() != nil {
+			return nil, ErrClosed
+		}
+		if r == nil {
+			confirmed = h.open(name, sub)
+		} else {
+			sub.room = r
+			confirmed = r.add(sub)
+		}
+		if confirmed != nil {
+			return confirmed, nil
+		}
+	}
+}
+
+// open makes a room with its first subscription, as add does; nil if somebody else has just done so.
+func (h *Hub) open(name string, sub *Subscription) (confirmed <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.rooms[name] != nil {
+		return nil
+	}
+	channel := h.o.Channel(name)
+	r := &room{hub: h, name: name, channel: channel, slot: h.slotOf(channel), confirmed: make(chan struct{}), state: subscribing}
+	h.rooms[name], h.byChan[channel], r.slot.rooms[channel] = r, r, r
+	r.wish(true)
+	sub.room = r
+	return r.add(sub)
+}
+
 // hear takes what was published in a room's channel and reports whether it is one.
 func (h *Hub) hear(channel, text string) bool {
 	h.mu.RLock()
@@ -212,7 +238,7 @@ func (h *Hub) hear(channel, text string) bool {
 		return false
 	}
 	h.Stats.Received.Add(1)
-	r.hear(text)
+	r.heard(text)
 	return true
 }
 

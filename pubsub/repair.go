@@ -25,6 +25,7 @@ func (r *room) catchUp() {
 	var told hearth.Cursor // of which the store has been told that it was rewound
 	for {
 		r.mu.Lock()
+		r.drain() // what was heard before the log is read
 		pos, before := r.pos, len(r.held)
 		r.reads++
 		r.mu.Unlock()

@@ -55,13 +55,20 @@ type room struct {
 	reads     int           // how many reads of the log have begun
 	again     bool          // and has to be read once more after that
 	held      []*Message
+
+	batch      Batch         // changes that are to be handed on; empty whenever the lock is free
+	before     hearth.Cursor // where the batch begins
+	batchBytes int
+
+	inbox inbox
 }
 
 // Subscription is one subscriber's place in a room.
 type Subscription struct {
 	room    *room
 	to      Subscriber
-	follows bool // the room: after a session's end it goes on with the next one; see Follow
+	batches BatchSubscriber // to, if it is one
+	follows bool            // the room: after a session's end it goes on with the next one; see Follow
 
 	// Guarded by the room's lock.
 	confirmed bool // Redis has confirmed the room's subscription since it was added
@@ -78,10 +85,15 @@ type Subscription struct {
 	over      bool          // closed, lost or overrun
 }
 
-func (r *room) add(s *Subscription) <-chan struct{} {
+// add adds a subscriber and returns what is closed once Redis has confirmed; nil if the room has been forgotten meanwhile.
+func (r *room) add(s *Subscription) (confirmed <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.state == gone {
+		return nil
+	}
 	s.confirmed = r.state == subscribed
+	s.batches, _ = s.to.(BatchSubscriber)
 	r.subs = append(r.subs, s)
 	return r.confirmed
 }
@@ -101,6 +113,7 @@ func (r *room) confirm() {
 			r.part()
 		}
 	case subscribed: // the connection was made anew: what was published in between is missing
+		r.drain()
 		r.gap()
 		r.repair()
 	case unsubscribing: // a new connection was given the channel again, perhaps after it was told to drop it
@@ -136,6 +149,7 @@ func (r *room) parted() outcome {
 	if r.state != unsubscribing {
 		return stays
 	}
+	_ = r.inbox.take() // of the old subscription
 	r.known, r.told, r.ended, r.held, r.again = false, false, false, nil, r.repairing
 	if len(r.subs) > 0 {
 		r.state = subscribing
@@ -281,26 +295,6 @@ func (s *Subscription) lose() {
 	s.to.Lost()
 }
 
-// hear takes a change as it was published.
-func (r *room) hear(text string) {
-	m, err := r.hub.decode(text)
-	if err != nil {
-		r.hub.o.Log.Error("malformed change", "room", r.name, "error", err)
-		return
-	}
-	r.looked.Store(int64(r.hub.now()))
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.repairing {
-		if len(r.held) >= maxHeld {
-			r.held, r.again = nil, true
-		}
-		r.held = append(r.held, m)
-		return
-	}
-	r.take(m)
-}
-
 // follows reports whether m is the change that comes after the newest one. r.mu is held.
 func (r *room) follows(m *Message) bool {
 	if !r.known || r.ended && m.Epoch != r.pos.Epoch && m.Seq == 1 {
@@ -349,12 +343,19 @@ func (r *room) handOn(m *Message) {
 // keep adds m to what is kept for subscriptions that are not active yet. r.mu is held.
 func (r *room) keep(m *Message) {
 	for _, s := range r.subs {
-		switch {
-		case s.active || s.over || !s.confirmed: // where it begins is not before its confirmation
-		case len(s.pending) >= maxPending:
-			s.lose()
-		default:
-			s.pending = append(s.pending, m)
+		if !s.active && !s.over {
+			s.keep(m)
 		}
+	}
+}
+
+// keep keeps m for a subscription that is not active yet. The room's lock is held.
+func (s *Subscription) keep(m *Message) {
+	switch {
+	case s.over || !s.confirmed: // where it begins is not before its confirmation
+	case len(s.pending) >= maxPending:
+		s.lose()
+	default:
+		s.pending = append(s.pending, m)
 	}
 }

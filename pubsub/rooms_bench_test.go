@@ -42,6 +42,7 @@ func BenchmarkRooms(b *testing.B) {
 	for i, text := range texts {
 		h.hear(channels[i%rooms], text)
 	}
+	h.wg.Wait()
 	b.StopTimer()
 	heard := 0
 	for i := range ears {

@@ -1,0 +1,110 @@
+//go:build unix
+
+package httpapi
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"testing"
+
+	"github.com/gobwas/ws"
+
+	"github.com/hearthstore/hearth/node"
+)
+
+// tcpPair returns both ends of a connection.
+func tcpPair(t *testing.T) (ours, theirs *net.TCPConn) {
+	t.Helper()
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	theirs, err = net.DialTCP("tcp", nil, l.Addr().(*net.TCPAddr)) //nolint:forcetypeassert // it listens by TCP
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err = l.AcceptTCP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = ours.Close(), theirs.Close() })
+	return ours, theirs
+}
+
+// A frame for who reads is written by whoever sends it: nothing is queued, copied or allocated.
+func TestDirectWrite(t *testing.T) {
+	ours, theirs := tcpPair(t)
+	o := &outbox{}
+	o.init(ours)
+	frame := bytes.Repeat([]byte("x"), 300)
+	got := make([]byte, len(frame))
+	n := testing.AllocsPerRun(100, func() {
+		o.Send(frame)
+		if o.writing || len(o.frames) > 0 || o.queued > 0 {
+			t.Fatal("it is queued")
+		}
+		if _, err := io.ReadFull(theirs, got); err != nil || !bytes.Equal(got, frame) {
+			t.Fatal(err)
+		}
+	})
+	if n > 0 {
+		t.Errorf("a delivery allocates %v times", n)
+	}
+	o.Close(node.CloseNormal, "left")
+	rest, err := io.ReadAll(theirs)
+	if err != nil || len(rest) < 4 || rest[0] != 0x80|byte(ws.OpClose) {
+		t.Errorf("ends with %q %v", rest, err)
+	}
+}
+
+// What the kernel doesn't take waits, in order, and what has been begun is finished, also if what follows it is dropped.
+func TestDirectWriteThatIsNotTaken(t *testing.T) {
+	for _, slow := range []bool{false, true} {
+		ours, theirs := tcpPair(t)
+		_ = ours.SetWriteBuffer(8 << 10)
+		_ = theirs.SetReadBuffer(8 << 10)
+		o := &outbox{}
+		o.init(ours)
+		frame := func(i int) []byte { return append(bytes.Repeat([]byte{byte('a' + i%26)}, 10<<10-1), '\n') }
+		sent := 0
+		waits := func() bool {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			return o.writing
+		}
+		for ; !waits(); sent++ {
+			o.Send(frame(sent))
+		}
+		if slow {
+			for o.open() {
+				o.Send(frame(sent))
+			}
+		} else {
+			for range 20 {
+				o.Send(frame(sent))
+				sent++
+			}
+		}
+		o.Close(node.CloseNormal, "left")
+		all, err := io.ReadAll(theirs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bytes.SplitAfter(all, []byte{'\n'})
+		last := lines[len(lines)-1]
+		lines = lines[:len(lines)-1]
+		if len(last) < 4 || last[0] != 0x80|byte(ws.OpClose) {
+			t.Fatalf("slow %v: what comes last is no close frame: %.20q", slow, last)
+		}
+		if !slow && len(lines) != sent || len(lines) < sent {
+			t.Errorf("slow %v: %d of %d arrive", slow, len(lines), sent)
+		}
+		for i, line := range lines[:sent] {
+			if !bytes.Equal(line, frame(i)) {
+				t.Fatalf("slow %v: frame %d is %.20q, %d bytes", slow, i, line, len(line))
+			}
+		}
+	}
+}

@@ -1,0 +1,196 @@
+package pubsub
+
+import (
+	"sync"
+
+	"github.com/hearthstore/hearth"
+)
+
+// Bounds of a batch and of what waits to become one.
+const (
+	// MaxBatch is how many changes a batch has at most.
+	MaxBatch = 64
+	// maxBatchBytes bounds the texts of a batch of several.
+	maxBatchBytes = 60 << 10
+	// maxHeard and maxHeardBytes bound what is heard of a room while a batch is handed on; who hears more waits for that.
+	maxHeard      = 1024
+	maxHeardBytes = 1 << 20
+)
+
+// Batch is changes of one session that follow each other, at least one, in order. Subscribers keep neither it nor Messages.
+type Batch struct {
+	Messages []*Message
+	// Value is the subscribers' own, nil for the first of them: they are called one after the other.
+	Value any
+}
+
+// BatchSubscriber is a Subscriber that takes several changes at once.
+type BatchSubscriber interface {
+	Subscriber
+	// DeliverBatch takes the place of a Deliver for each of the batch's changes.
+	DeliverBatch(b *Batch)
+}
+
+// inbox is what was heard of a room and has not been taken yet. A goroutine takes it, all of it at a time, and ends when
+// nothing waits: what is heard while it hands on becomes the next batch.
+type inbox struct {
+	mu    sync.Mutex // after the room's
+	texts []string
+	spare []string
+	bytes int
+	taken bool // a goroutine takes it
+}
+
+// put adds a text and reports whether somebody has to begin to take, and whether more waits than should.
+func (in *inbox) put(text string) (begin, full bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.texts = append(in.texts, text)
+	in.bytes += len(text)
+	begin, in.taken = !in.taken, true
+	return begin, len(in.texts) >= maxHeard || in.bytes >= maxHeardBytes
+}
+
+// take empties the inbox. give takes the slice back.
+func (in *inbox) take() []string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	texts := in.texts
+	in.texts, in.spare, in.bytes = in.spare, nil, 0
+	return texts
+}
+
+func (in *inbox) give(texts []string) {
+	clear(texts)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if cap(texts) <= MaxBatch { // else one burst would be kept for ever
+		in.spare = texts[:0]
+	}
+}
+
+// done reports whether nothing waits, and then lets the next put begin.
+func (in *inbox) done() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.taken = len(in.texts) > 0
+	return !in.taken
+}
+
+func (in *inbox) empty() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.texts) == 0
+}
+
+// heard takes a change as it was published. It is called by a goroutine of the hub, which waits only if the room is far
+// behind.
+func (r *room) heard(text string) {
+	r.looked.Store(int64(r.hub.now()))
+	begin, full := r.inbox.put(text)
+	switch {
+	case begin:
+		r.hub.wg.Go(r.work)
+	case full:
+		r.mu.Lock()
+		r.drain()
+		r.mu.Unlock()
+	}
+}
+
+// work takes what was heard until nothing waits.
+func (r *room) work() {
+	for {
+		r.mu.Lock()
+		r.drain()
+		r.mu.Unlock()
+		if r.inbox.done() {
+			return
+		}
+	}
+}
+
+// drain takes what was heard so far. r.mu is held: whoever looks at or changes the room finds no batch half handed on.
+func (r *room) drain() {
+	texts := r.inbox.take()
+	for _, text := range texts {
+		r.hearNow(text)
+	}
+	r.flush()
+	r.inbox.give(texts)
+}
+
+// hear takes a change at once.
+func (r *room) hear(text string) {
+	r.looked.Store(int64(r.hub.now()))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hearNow(text)
+	r.flush()
+}
+
+// hearNow takes a change, which may wait in the batch until flush. r.mu is held.
+func (r *room) hearNow(text string) {
+	m, err := r.hub.decode(text)
+	if err != nil {
+		r.hub.o.Log.Error("malformed change", "room", r.name, "error", err)
+		return
+	}
+	if !r.goesOn(m) || len(r.batch.Messages) == MaxBatch || r.batchBytes+len(text) > maxBatchBytes {
+		r.flush() // which may find that the log has to be read
+	}
+	switch {
+	case r.repairing:
+		if len(r.held) >= maxHeld {
+			r.held, r.again = nil, true
+		}
+		r.held = append(r.held, m)
+	case r.goesOn(m):
+		if len(r.batch.Messages) == 0 {
+			r.before = r.pos
+		}
+		r.pos = m.Cursor
+		r.batch.Messages = append(r.batch.Messages, m)
+		r.batchBytes += len(text)
+	default:
+		r.take(m)
+	}
+}
+
+// goesOn reports whether m follows in the middle of a session: a batch has nothing else. r.mu is held.
+func (r *room) goesOn(m *Message) bool {
+	return r.known && !r.told && !r.ended && m.Seq > 1 && !m.Last && r.follows(m)
+}
+
+// flush hands the batch on to all. It is what accept does for one change after the other; the changes of a batch follow
+// each other, so who stands where it begins is given it whole. r.mu is held.
+func (r *room) flush() {
+	b := &r.batch
+	if len(b.Messages) == 0 {
+		return
+	}
+	var given int
+	for _, s := range r.subs {
+		switch {
+		case s.over:
+		case !s.active:
+			for _, m := range b.Messages {
+				s.keep(m)
+			}
+		case s.batches != nil && !s.between && s.at == r.before:
+			s.at, s.engaged = r.pos, true
+			given++
+			s.batches.DeliverBatch(b)
+		default:
+			for _, m := range b.Messages {
+				if !s.over {
+					r.offer(s, m)
+				}
+			}
+		}
+	}
+	r.hub.Stats.Delivered.Add(int64(given * len(b.Messages)))
+	clear(b.Messages)
+	b.Messages, b.Value = b.Messages[:0], nil
+	r.before, r.batchBytes = hearth.Cursor{}, 0
+}

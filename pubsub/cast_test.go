@@ -1,0 +1,165 @@
+package pubsub
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/hearthstore/hearth"
+)
+
+// crowdEar checks that each change comes once and in order.
+type crowdEar struct {
+	ear     *testing.T
+	name    string
+	next    uint64 // 0 until it is active
+	heard   int
+	most    int // changes in one batch
+	leaving atomic.Bool
+}
+
+func (e *crowdEar) Deliver(m *Message) {
+	if e.leaving.Load() {
+		e.ear.Errorf("%s hears %d after it was closed", e.name, m.Seq)
+	}
+	if m.Seq != e.next {
+		e.ear.Errorf("%s hears %d, not %d", e.name, m.Seq, e.next)
+	}
+	e.next = m.Seq + 1
+	e.heard++
+}
+
+func (e *crowdEar) DeliverBatch(b *Batch) {
+	if b.Value == nil {
+		b.Value = len(b.Messages)
+	}
+	if b.Value != len(b.Messages) {
+		e.ear.Errorf("a batch of %d has another one's value", len(b.Messages))
+	}
+	e.most = max(e.most, len(b.Messages))
+	for _, m := range b.Messages {
+		e.Deliver(m)
+	}
+}
+
+func (e *crowdEar) Lost() { e.ear.Errorf("%s is lost at %d", e.name, e.next) }
+
+// newCrowd returns a hub that is subscribed to one room, whose log has a session.
+func newCrowd(tb testing.TB) (*Hub, *room, *fakeLog) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &fakeLog{}
+	l.begin("A")
+	h := newHub(ctx, cancel, Options{Decode: decode, Log: slog.New(slog.DiscardHandler), Read: l.read})
+	tb.Cleanup(h.Close)
+	r := &room{hub: h, name: "r", channel: "r", slot: h.slotOf("r"), state: subscribed, confirmed: make(chan struct{})}
+	close(r.confirmed)
+	h.rooms["r"], h.byChan["r"], r.slot.rooms["r"] = r, r, r
+	return h, r, l
+}
+
+// Who comes and goes while batches are handed on hears each change that is published after its place, once, and nothing
+// once it has gone.
+func TestComingAndGoingDuringBatches(t *testing.T) {
+	const changes, gates, stays = 4000, 8, 20
+	h, r, l := newCrowd(t)
+	enter := func(name string) (*crowdEar, *Subscription) {
+		e := &crowdEar{ear: t, name: name}
+		s := &Subscription{room: r, to: e}
+		r.add(s)
+		at := l.at()
+		e.next = at.Seq + 1
+		s.Activate(at)
+		return e, s
+	}
+	first, sub := enter("first")
+	var wg sync.WaitGroup
+	over := make(chan struct{})
+	var passed atomic.Int64
+	for g := range gates {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				e, s := enter(strconv.Itoa(g) + "/" + strconv.Itoa(i))
+				for range stays {
+					s.At()
+				}
+				s.Close()
+				e.leaving.Store(true)
+				passed.Add(1)
+			}
+		})
+	}
+	for range changes {
+		h.hear("r", l.add())
+	}
+	h.wg.Wait()
+	close(over)
+	wg.Wait()
+	sub.Close()
+	if first.heard != changes {
+		t.Errorf("who stays hears %d of %d", first.heard, changes)
+	}
+	t.Logf("%d came and went; at most %d changes in a batch", passed.Load(), first.most)
+}
+
+// What is heard while a batch is handed on is handed on together.
+func TestWhatIsHeardMeanwhileIsABatch(t *testing.T) {
+	h, r, l := newCrowd(t)
+	e := &crowdEar{ear: t, name: "it", next: 1}
+	s := &Subscription{room: r, to: e}
+	r.add(s)
+	s.Activate(l.at())
+	h.hear("r", l.add())
+	h.wg.Wait() // the first is what the hub goes on from
+	r.mu.Lock() // as if a batch were handed on
+	const n = 3*MaxBatch + 5
+	for range n {
+		h.hear("r", l.add())
+	}
+	r.mu.Unlock()
+	h.wg.Wait()
+	if e.heard != n+1 || e.most != MaxBatch {
+		t.Errorf("hears %d of %d, %d at once at most", e.heard, n+1, e.most)
+	}
+}
+
+// counter counts and keeps nothing.
+type counter struct{ n int }
+
+func (d *counter) Deliver(*Message)      { d.n++ }
+func (d *counter) DeliverBatch(b *Batch) { d.n += len(b.Messages) }
+func (d *counter) Lost()                 { d.n = -1 << 40 }
+
+// What a change allocates does not depend on how many hear it.
+func TestFanOutAllocatesNothingPerSubscriber(t *testing.T) {
+	cost := func(listeners int) float64 {
+		_, r, l := newCrowd(t)
+		ears := make([]counter, listeners)
+		for i := range ears {
+			s := &Subscription{room: r, to: &ears[i]}
+			r.add(s)
+			s.Activate(hearth.Cursor{Epoch: "A"})
+		}
+		const runs = 100
+		texts := l.addN(runs + 2)
+		next := 0
+		hear := func() { r.hear(texts[next]); next++ }
+		hear()
+		got := testing.AllocsPerRun(runs, hear)
+		if ears[0].n != next {
+			t.Fatalf("%d of %d were heard", ears[0].n, next)
+		}
+		return got
+	}
+	if few, many := cost(1), cost(500); many > few {
+		t.Errorf("a change allocates %v times for one, %v times for 500", few, many)
+	}
+}
