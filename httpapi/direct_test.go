@@ -63,8 +63,6 @@ func TestDirectWrite(t *testing.T) {
 func TestDirectWriteThatIsNotTaken(t *testing.T) {
 	for _, slow := range []bool{false, true} {
 		ours, theirs := tcpPair(t)
-		_ = ours.SetWriteBuffer(8 << 10)
-		_ = theirs.SetReadBuffer(8 << 10)
 		o := &outbox{}
 		o.init(ours)
 		frame := func(i int) []byte { return append(bytes.Repeat([]byte{byte('a' + i%26)}, 10<<10-1), '\n') }

@@ -131,6 +131,30 @@ func TestWhatIsHeardMeanwhileIsABatch(t *testing.T) {
 	}
 }
 
+// Who begins within what is heard meanwhile, and becomes a batch, is given only what comes after.
+func TestBeginningWithinABatch(t *testing.T) {
+	h, r, l := newCrowd(t)
+	enter := func(name string, at hearth.Cursor) *crowdEar {
+		e := &crowdEar{ear: t, name: name, next: at.Seq + 1}
+		s := &Subscription{room: r, to: e}
+		r.add(s)
+		s.Activate(at)
+		return e
+	}
+	first := enter("first", l.at())
+	r.hear(l.add())
+	r.inbox.taken = true // as if the batch before were handed on
+	h.hear("r", l.add())
+	h.hear("r", l.add())
+	second := enter("second", l.at())
+	h.hear("r", l.add())
+	h.hear("r", l.add())
+	r.work()
+	if first.heard != 5 || first.most != 4 || second.heard != 2 {
+		t.Errorf("they hear %d, %d at once, and %d", first.heard, first.most, second.heard)
+	}
+}
+
 // counter counts and keeps nothing.
 type counter struct{ n int }
 
