@@ -26,11 +26,12 @@ const (
 	closeNotUTF8  node.CloseCode = 1007
 )
 
-// conn is one WebSocket. Its reader is a goroutine that runs serve; everything that is written goes through the outbox.
+// conn is one WebSocket. Its reader is whichever goroutine runs serve, one at a time and none while nothing comes; everything
+// that is written goes through the outbox.
 type conn struct {
 	outbox
 	srv    *Server
-	br     *bufio.Reader
+	sock   socket
 	wanted string          // the peer_id asked for in the query
 	ctx    context.Context //nolint:containedctx // the connection's own life, ended by its reader
 	cancel context.CancelFunc
@@ -42,37 +43,100 @@ type conn struct {
 	member *node.Member
 	// attached: member was given back at the upgrade, and no join was called.
 	attached bool
-	text     []byte // of the message that is being read
+	begun    bool          // it has been read before
+	scratch  *scratch      // nil while it is parked
+	br       *bufio.Reader // nil while it is parked
+	text     []byte        // of the message that is being read
 
 	beat      beat
+	alarm     alarm
 	principal atomic.Pointer[auth.Principal]
 	joined    atomic.Bool
 	unserved  atomic.Bool // its last join failed, and not for anything that it did
-	mu        sync.Mutex  // guards the timers against each other
-	expiry    *time.Timer
-	patience  *time.Timer
+	mu        sync.Mutex  // guards the times
+	expiry    time.Time   // when its token ends
+	patience  time.Time   // by when it has to join; zero once that has been looked at
+	over      bool        // there is nothing to wait for any more
 }
 
-// serve reads requests until the socket ends, then ends the membership.
-func (c *conn) serve() {
-	defer c.srv.forget(c)
-	defer c.cancel()
-	limit, late := c.srv.o.JoinTimeout, node.CloseNoJoin
+// start is called once, before serve.
+func (c *conn) start() {
+	limit := c.srv.o.JoinTimeout
 	if c.implicit != nil {
-		limit, late = c.srv.o.PreviewTimeout, node.CloseNormal
+		limit = c.srv.o.PreviewTimeout
+	}
+	c.mu.Lock()
+	c.patience = time.Now().Add(limit)
+	c.mu.Unlock()
+	c.expire(c.principal.Load())
+}
+
+// expire closes the connection when p's token does.
+func (c *conn) expire(p *auth.Principal) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expiry = time.Now().Add(time.Until(p.Until))
+	c.wind()
+}
+
+// wind sets the alarm to what comes next. c.mu is held.
+func (c *conn) wind() {
+	next := c.expiry
+	if !c.patience.IsZero() && c.patience.Before(next) {
+		next = c.patience
+	}
+	if c.over {
+		next = time.Time{}
+	}
+	c.srv.alarms.set(c, next)
+}
+
+// ring is called when the alarm is due.
+func (c *conn) ring(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.over:
+		return
+	case !c.expiry.After(now):
+		c.Close(node.CloseAuth, "the token has expired")
+		c.over = true
+	case !c.patience.IsZero() && !c.patience.After(now):
+		c.patience = time.Time{}
+		c.impatient()
+	}
+	c.wind()
+}
+
+// impatient closes a connection that has not joined.
+func (c *conn) impatient() {
+	switch {
+	case c.joined.Load():
+	case c.unserved.Load():
+		c.Close(node.CloseTryLater, "the store could not be asked: come back later")
+	case c.implicit != nil:
+		c.Close(node.CloseNormal, "no join in time")
+	default:
+		c.Close(node.CloseNoJoin, "no join in time")
+	}
+}
+
+// serve reads requests until nothing more is there, or until the socket ends; then it ends the membership.
+func (c *conn) serve() {
+	c.borrow()
+	code, reason, parked := c.read()
+	if parked {
+		return
+	}
+	c.end(code, reason)
+}
+
+// end closes the connection for good.
+func (c *conn) end(code node.CloseCode, reason string) {
+	defer c.srv.forget(c)
+	if c.implicit != nil {
 		defer c.implicit.stop()
 	}
-	c.patience = time.AfterFunc(limit, func() {
-		switch {
-		case c.joined.Load():
-		case c.unserved.Load():
-			c.Close(node.CloseTryLater, "the store could not be asked: come back later")
-		default:
-			c.Close(late, "no join in time")
-		}
-	})
-	c.expire(c.principal.Load())
-	code, reason := c.read()
 	if code != 0 {
 		c.Close(code, reason)
 	}
@@ -84,55 +148,60 @@ func (c *conn) serve() {
 	if code != 0 {
 		c.discard()
 	}
-	c.patience.Stop()
+	c.giveBack()
 	c.mu.Lock()
-	c.expiry.Stop()
+	c.over = true
+	c.wind()
 	c.mu.Unlock()
 	c.shut()
+	if c.sock.handle != nil {
+		c.sock.handle.Remove()
+	}
 	_ = c.nc.Close()
 }
 
-// expire closes the connection when p's token does.
-func (c *conn) expire(p *auth.Principal) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.expiry != nil {
-		c.expiry.Stop()
-	}
-	c.expiry = time.AfterFunc(time.Until(p.Until), func() { c.Close(node.CloseAuth, "the token has expired") })
-}
-
-// read handles messages until the socket ends, and returns the code to close it with; 0 if it is closed already.
-func (c *conn) read() (code node.CloseCode, reason string) {
+// read handles messages until nothing more is there, and it is parked, or until the socket ends; then it returns the code
+// to close it with; 0 if it is closed already.
+func (c *conn) read() (code node.CloseCode, reason string, parked bool) {
 	defer func() {
 		if r := recover(); r != nil { // a fault in one call must not end the node's other connections
 			c.panicked(r)
 			code, reason = node.CloseInternal, "internal error"
 		}
 	}()
-	if code, reason := c.comeBack(); code != 0 {
-		return code, reason
+	if !c.begun {
+		c.begun = true
+		if code, reason := c.comeBack(); code != 0 {
+			return code, reason, false
+		}
 	}
 	for {
-		text, code, reason := c.message()
-		if code != 0 || text == nil {
-			return code, reason
+		text, got, code, reason := c.message()
+		switch got {
+		case gotEnd:
+			return code, reason, false
+		case gotMessage:
+			if c.implicit != nil {
+				c.implicit.welcome()
+			}
+			if c.handle(text) {
+				return node.CloseNormal, "left", false
+			}
+			if c.implicit != nil {
+				c.implicit.greet()
+			}
+			if cap(c.text) > keepText {
+				c.text = nil
+			}
+			if !c.wait() {
+				return 0, "", false
+			}
+		case gotControl:
 		}
-		if c.implicit != nil {
-			c.implicit.welcome()
+		if c.br.Buffered() == 0 && c.park() {
+			return 0, "", true
 		}
-		if c.handle(text) {
-			return node.CloseNormal, "left"
-		}
-		if c.implicit != nil {
-			c.implicit.greet()
-		}
-		if cap(c.text) > keepText {
-			c.text = nil
-		}
-		if !c.wait() {
-			return 0, ""
-		}
+		c.borrow()
 	}
 }
 
@@ -152,38 +221,47 @@ const (
 	messageTimeout = 30 * time.Second
 )
 
-// message returns the text of the next message, nil when the socket has ended. Control frames between its fragments are
-// answered on the way. gobwas checks headers; sizes, UTF-8, and what a bad frame is answered with are up to its user.
-func (c *conn) message() (text []byte, code node.CloseCode, reason string) {
+// What message returns for.
+const (
+	gotEnd     = iota // the socket has ended, or has to
+	gotMessage        // a message is there
+	gotControl        // a control frame was answered, and no message has begun
+)
+
+// message returns the text of the next message. Control frames between its fragments are answered on the way. gobwas checks headers; sizes, UTF-8, and what a bad frame is answered with are up to its user.
+func (c *conn) message() (text []byte, got int, code node.CloseCode, reason string) {
 	state := ws.StateServerSide
 	c.text = c.text[:0]
 	for fragments := 0; ; {
 		h, err := ws.ReadHeader(c.br)
 		if err != nil {
-			return nil, headerError(err), "malformed frame"
+			return nil, gotEnd, headerError(err), "malformed frame"
 		}
 		c.srv.pulse.heard(c)
 		if !c.open() { // what comes after our close frame is not looked at
-			return nil, node.CloseNormal, ""
+			return nil, gotEnd, node.CloseNormal, ""
 		}
 		if err := ws.CheckHeader(h, state); err != nil {
-			return nil, closeProtocol, err.Error()
+			return nil, gotEnd, closeProtocol, err.Error()
 		}
 		if h.OpCode.IsControl() {
 			if code, reason, ended := c.control(h); ended {
-				return nil, code, reason
+				return nil, gotEnd, code, reason
+			}
+			if fragments == 0 {
+				return nil, gotControl, 0, ""
 			}
 			continue
 		}
 		if h.OpCode == ws.OpBinary {
-			return nil, node.CloseMalformed, "messages are text"
+			return nil, gotEnd, node.CloseMalformed, "messages are text"
 		}
 		limit := c.srv.node.Limits().MaxFrame
 		if fragments++; h.Length > int64(limit-len(c.text)) || fragments > maxFragments {
-			return nil, node.CloseTooBig, "message too big"
+			return nil, gotEnd, node.CloseTooBig, "message too big"
 		}
 		if !c.payload(h) {
-			return nil, 0, ""
+			return nil, gotEnd, 0, ""
 		}
 		if !h.Fin {
 			state = state.Set(ws.StateFragmented)
@@ -191,9 +269,9 @@ func (c *conn) message() (text []byte, code node.CloseCode, reason string) {
 		}
 		c.deadline(time.Time{})
 		if !utf8.Valid(c.text) {
-			return nil, closeNotUTF8, "not UTF-8"
+			return nil, gotEnd, closeNotUTF8, "not UTF-8"
 		}
-		return c.text, 0, ""
+		return c.text, gotMessage, 0, ""
 	}
 }
 
@@ -271,7 +349,8 @@ const maxDiscard = 4 << 20
 // newConn takes over an upgraded socket.
 func newConn(s *Server, nc net.Conn, br *bufio.Reader, p *auth.Principal, wanted string) *conn {
 	c := &conn{srv: s, br: br, wanted: wanted}
-	c.init(nc)
+	c.sock.Conn, c.sock.conn = nc, c
+	c.init(&c.sock)
 	c.ctx, c.cancel = context.WithCancel(context.Background()) // the connection's own life: its handler has returned
 	c.principal.Store(p)
 	return c

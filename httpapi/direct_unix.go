@@ -22,6 +22,9 @@ type direct struct {
 }
 
 func (d *direct) init(nc net.Conn) {
+	if s, ok := nc.(*socket); ok {
+		nc = s.Conn
+	}
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok {
 		return

@@ -124,7 +124,7 @@ func (o *outbox) fail() {
 
 // closeWrite ends writing: the close frame is the last that is sent. o.mu is held.
 func (o *outbox) closeWrite() {
-	if tcp, ok := o.nc.(*net.TCPConn); ok {
+	if tcp, ok := o.nc.(interface{ CloseWrite() error }); ok {
 		_ = tcp.CloseWrite()
 	}
 }

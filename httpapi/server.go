@@ -18,6 +18,7 @@ import (
 	"github.com/labstack/echo/v4/middleware"
 
 	"github.com/hearthstore/hearth/auth"
+	"github.com/hearthstore/hearth/internal/netpoll"
 	"github.com/hearthstore/hearth/node"
 )
 
@@ -51,9 +52,11 @@ type Server struct {
 	metrics *metrics
 	entry   *turnstile
 	pulse   pulse
+	alarms  alarms
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
+	poller   *netpoll.Poller // of the connections, while there are any; nil if there is none on this system
 	streams  map[*feed]struct{}
 	draining bool
 	wg       sync.WaitGroup // one for each connection and stream
@@ -82,6 +85,7 @@ func New(o Options) *Server {
 	s := &Server{o: o, node: o.Node, log: o.Log, conns: map[*conn]struct{}{}, streams: map[*feed]struct{}{}}
 	s.entry = newTurnstile(o.AcceptRate)
 	s.pulse.init(o.silence, &s.wg)
+	s.alarms.init(&s.wg)
 	s.metrics = newMetrics(s)
 	s.echo = echo.New()
 	s.echo.HideBanner, s.echo.HidePort = true, true
@@ -223,9 +227,15 @@ func (s *Server) adopt(c *conn) bool {
 	if s.draining {
 		return false
 	}
+	if len(s.conns) == 0 {
+		s.startPoller()
+	}
 	s.conns[c] = struct{}{}
+	s.watch(&c.sock)
 	s.pulse.add(c)
-	s.wg.Go(c.serve)
+	s.wg.Add(1) // until forget
+	c.start()
+	go c.serve() // ends when it is parked, or closed
 	return true
 }
 
@@ -233,7 +243,10 @@ func (s *Server) forget(c *conn) {
 	s.pulse.remove(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.conns, c)
+	if delete(s.conns, c); len(s.conns) == 0 {
+		s.stopPoller()
+	}
+	s.wg.Done()
 }
 
 // Connections returns how many WebSockets are open.

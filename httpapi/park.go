@@ -1,0 +1,161 @@
+package httpapi
+
+import (
+	"bufio"
+	"crypto/tls"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hearthstore/hearth/internal/netpoll"
+)
+
+// socket is a connection's net.Conn. While nothing comes it is parked: no goroutine reads it, and it has no buffers. What
+// wakes it is something to read, told by the poller, or that a read would end: it is closed, or given a deadline.
+type socket struct {
+	net.Conn
+
+	conn   *conn
+	handle *netpoll.Handle // nil: it can't be parked
+	parked atomic.Bool     // who makes it false has to see to it that somebody reads
+	poked  atomic.Bool     // it is closed, or a read has a deadline: it must not be parked
+}
+
+// scratch is what a reader needs while it has something to read.
+type scratch struct {
+	br   *bufio.Reader
+	text []byte // of the message that is being read
+}
+
+// readBuffer is the size of a reader's buffer.
+const readBuffer = 4 << 10
+
+var scratches = sync.Pool{New: func() any { return &scratch{br: bufio.NewReaderSize(nil, readBuffer)} }}
+
+// borrow gives the connection a buffer, unless it has one.
+func (c *conn) borrow() {
+	if c.br != nil {
+		return
+	}
+	s, ok := scratches.Get().(*scratch)
+	if !ok {
+		s = &scratch{br: bufio.NewReaderSize(nil, readBuffer)}
+	}
+	s.br.Reset(&c.sock)
+	c.scratch, c.br, c.text = s, s.br, s.text
+}
+
+// giveBack frees the connection of its buffers, in which nothing may be left.
+func (c *conn) giveBack() {
+	s := c.scratch
+	text := c.text
+	c.scratch, c.br, c.text = nil, nil, nil
+	if s == nil {
+		return // the one that came with the upgrade
+	}
+	if cap(text) > keepText {
+		text = nil
+	}
+	s.text = text
+	s.br.Reset(nil)
+	scratches.Put(s)
+}
+
+// park is called by the reader when it has read all that there was, and reports whether the reader has to go: somebody
+// else goes on with what comes next.
+func (c *conn) park() bool {
+	k := &c.sock
+	if k.handle == nil || k.poked.Load() {
+		return false
+	}
+	c.giveBack()
+	h := k.handle // whoever takes over may end the connection
+	k.parked.Store(true)
+	if k.poked.Load() || h.Arm() != nil {
+		if k.parked.CompareAndSwap(true, false) {
+			c.borrow()
+			return false // nobody was told
+		}
+	}
+	return true
+}
+
+// Ready implements netpoll.Waiter.
+func (k *socket) Ready() {
+	if k.parked.CompareAndSwap(true, false) {
+		go k.conn.serve() // ends when it is parked again, or closed; the server's Close waits for the connection
+	}
+}
+
+func (k *socket) poke() {
+	k.poked.Store(true)
+	k.Ready()
+}
+
+// SetReadDeadline sees to it that somebody reads while there is a deadline.
+func (k *socket) SetReadDeadline(t time.Time) error {
+	err := k.Conn.SetReadDeadline(t)
+	if t.IsZero() {
+		k.poked.Store(false)
+	} else {
+		k.poke()
+	}
+	return err
+}
+
+// Close sees to it that the reader finds out.
+func (k *socket) Close() error {
+	err := k.Conn.Close()
+	k.poke()
+	return err
+}
+
+// CloseWrite closes the writing half, if there are halves. That of TLS is left open: it would go through its lock of writes.
+func (k *socket) CloseWrite() error {
+	if tcp, ok := k.Conn.(*net.TCPConn); ok {
+		return tcp.CloseWrite()
+	}
+	return nil
+}
+
+// SyscallConn implements syscall.Conn.
+func (k *socket) SyscallConn() (syscall.RawConn, error) {
+	if s, ok := k.Conn.(syscall.Conn); ok {
+		return s.SyscallConn()
+	}
+	return nil, netpoll.ErrUnsupported
+}
+
+// watch makes a socket one that can be parked, if it is of the kind: what TLS has read ahead no poller knows of.
+func (s *Server) watch(k *socket) {
+	if _, ok := k.Conn.(*tls.Conn); ok || s.poller == nil {
+		return
+	}
+	raw, err := k.SyscallConn()
+	if err != nil {
+		return
+	}
+	if h, err := s.poller.Add(raw, k); err == nil {
+		k.handle = h
+	}
+}
+
+// startPoller is called with s.mu held when there is a first connection.
+func (s *Server) startPoller() {
+	p, err := netpoll.New()
+	if err != nil {
+		return // a goroutine reads each
+	}
+	s.poller = p
+	s.wg.Go(p.Run) // until stopPoller
+}
+
+// stopPoller is called with s.mu held when the last connection has gone.
+func (s *Server) stopPoller() {
+	if s.poller != nil {
+		_ = s.poller.Close()
+		s.poller = nil
+	}
+}

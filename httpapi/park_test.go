@@ -1,0 +1,68 @@
+package httpapi
+
+import (
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/gobwas/ws"
+)
+
+// readers returns how many goroutines stand in a connection's code.
+func readers() int {
+	b := make([]byte, 8<<20)
+	n := 0
+	for _, g := range strings.Split(string(b[:runtime.Stack(b, true)]), "\n\n") {
+		if strings.Contains(g, "httpapi.(*conn).serve") || strings.Contains(g, "httpapi.(*outbox).write(") {
+			n++
+		}
+	}
+	return n
+}
+
+// bytesInUse is what the process holds in its heap and its stacks.
+func bytesInUse() int64 {
+	var m runtime.MemStats
+	for range 3 { // pools are emptied by the second
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// maxIdle bounds what an idle connection of a joined peer may cost the process, in bytes: with its share of the node, a room
+// and session of its own, what the embedded store keeps of them, and the test's own end of the socket.
+const maxIdle = 16 << 10
+
+// A connection on which nothing comes has no goroutine, no timer and no buffers.
+func TestIdleConnection(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("without a poller, a goroutine reads each")
+	}
+	const many = 300
+	c := newCluster(t, setup{nodes: 1})
+	joined := 0
+	open := func(n int) {
+		for range n {
+			joined++
+			peer := "p" + strconv.Itoa(joined)
+			nc := c.rawReader("r"+peer, peer, 0)
+			if _, err := nc.Write(part(ws.OpText, true, pingText)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, "all have joined", func() bool { return c.nodes[0].node.Members() == int64(joined) })
+	}
+	open(20) // what is made once
+	eventually(t, "nobody reads", func() bool { return readers() == 0 })
+	goroutines, before := runtime.NumGoroutine(), bytesInUse()
+	open(many)
+	eventually(t, "nobody reads", func() bool { return readers() == 0 })
+	each := (bytesInUse() - before) / many
+	t.Logf("%d bytes a connection", each)
+	if limit := int64(maxIdle); each > limit && !raceEnabled {
+		t.Errorf("%d bytes a connection, more than %d", each, limit)
+	}
+	eventually(t, "nobody stands by", func() bool { return runtime.NumGoroutine() < goroutines+many/10 })
+}

@@ -1,0 +1,135 @@
+package netpoll
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+)
+
+const (
+	// once: an entry that fired is silent until it is armed again.
+	once = 1 << 30 // EPOLLONESHOT, which package syscall lacks
+	// readable is what is waited for.
+	readable = syscall.EPOLLIN | syscall.EPOLLRDHUP | once
+	// batch is how many sockets are told of at once.
+	batch = 128
+)
+
+// Poller watches sockets.
+type Poller struct {
+	file *os.File // the epoll; Go's own poller tells when it has something, so that no thread waits for it
+	raw  syscall.RawConn
+	fd   int
+
+	mu   sync.Mutex
+	last uint64 // the id given last; none is given twice
+	byID map[uint64]*Handle
+}
+
+// Handle is a socket that is watched. Its id, which the kernel gives back with an event, is its own for ever: an event of
+// a closed socket can't be taken for one of the next that has its number.
+type Handle struct {
+	p   *Poller
+	id  uint64
+	raw syscall.RawConn
+	w   Waiter
+}
+
+// New returns a poller. Run has to be called for it, and Close once nothing is watched any more.
+func New() (*Poller, error) {
+	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		_ = syscall.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	p := &Poller{file: os.NewFile(uintptr(fd), "epoll"), fd: fd, byID: map[uint64]*Handle{}}
+	if p.raw, err = p.file.SyscallConn(); err != nil {
+		_ = p.file.Close()
+		return nil, fmt.Errorf("netpoll: %w", err)
+	}
+	return p, nil
+}
+
+// Run tells the waiters until Close is called.
+func (p *Poller) Run() {
+	events := make([]syscall.EpollEvent, batch)
+	ready := make([]Waiter, 0, batch)
+	for {
+		n := 0
+		err := p.raw.Read(func(fd uintptr) bool {
+			var err error
+			n, err = syscall.EpollWait(int(fd), events, 0)
+			return n > 0 || err != nil && err != syscall.EINTR //nolint:errorlint // an Errno
+		})
+		if err != nil || n < 0 {
+			return
+		}
+		p.mu.Lock()
+		for i := range events[:n] {
+			if h := p.byID[id(&events[i])]; h != nil {
+				ready = append(ready, h.w)
+			}
+		}
+		p.mu.Unlock()
+		for _, w := range ready {
+			w.Ready()
+		}
+		clear(ready)
+		ready = ready[:0]
+	}
+}
+
+// Close ends Run, and frees the poller once it has.
+func (p *Poller) Close() error { return p.file.Close() }
+
+// Add has a socket watched for w, which hears nothing of it before it is armed.
+func (p *Poller) Add(raw syscall.RawConn, w Waiter) (*Handle, error) {
+	h := &Handle{p: p, raw: raw, w: w}
+	p.mu.Lock()
+	p.last++
+	h.id = p.last
+	p.byID[h.id] = h
+	p.mu.Unlock()
+	if err := h.control(syscall.EPOLL_CTL_ADD, once); err != nil {
+		p.forget(h)
+		return nil, err
+	}
+	return h, nil
+}
+
+// Arm makes the poller tell the waiter once, as soon as there is something to read, or at once if there is already. It
+// fails if the socket is closed or was removed.
+func (h *Handle) Arm() error { return h.control(syscall.EPOLL_CTL_MOD, readable) }
+
+// Remove ends the watch; it has to be called before the socket is closed. Ready may still be running when it returns.
+func (h *Handle) Remove() {
+	_ = h.control(syscall.EPOLL_CTL_DEL, 0) // which fails if the socket is closed, and the kernel has forgotten it
+	h.p.forget(h)
+}
+
+func (p *Poller) forget(h *Handle) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.byID, h.id)
+}
+
+// control changes the socket's entry while its number can't be given to another.
+func (h *Handle) control(op int, interest uint32) error {
+	var failed error
+	err := h.raw.Control(func(fd uintptr) {
+		e := syscall.EpollEvent{Events: interest, Fd: int32(uint32(h.id)), Pad: int32(uint32(h.id >> 32))} //nolint:gosec // its two halves
+		failed = os.NewSyscallError("epoll_ctl", syscall.EpollCtl(h.p.fd, op, int(fd), &e))
+	})
+	if err != nil {
+		return fmt.Errorf("netpoll: %w", err)
+	}
+	return failed
+}
+
+func id(e *syscall.EpollEvent) uint64 {
+	return uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32 //nolint:gosec // as control has split it
+}

@@ -1,0 +1,29 @@
+//go:build !linux
+
+package netpoll
+
+import "syscall"
+
+// Poller is not there on this system.
+type Poller struct{}
+
+// Handle is a socket that is watched.
+type Handle struct{}
+
+// New returns ErrUnsupported.
+func New() (*Poller, error) { return nil, ErrUnsupported }
+
+// Run returns at once.
+func (*Poller) Run() {}
+
+// Close does nothing.
+func (*Poller) Close() error { return nil }
+
+// Add returns ErrUnsupported.
+func (*Poller) Add(syscall.RawConn, Waiter) (*Handle, error) { return nil, ErrUnsupported }
+
+// Arm returns ErrUnsupported.
+func (*Handle) Arm() error { return ErrUnsupported }
+
+// Remove does nothing.
+func (*Handle) Remove() {}
