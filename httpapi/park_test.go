@@ -40,7 +40,7 @@ func TestIdleConnection(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("without a poller, a goroutine reads each")
 	}
-	const many = 300
+	const many = 200
 	c := newCluster(t, setup{nodes: 1})
 	joined := 0
 	open := func(n int) {
@@ -51,8 +51,10 @@ func TestIdleConnection(t *testing.T) {
 			if _, err := nc.Write(part(ws.OpText, true, pingText)); err != nil {
 				t.Fatal(err)
 			}
+			if joined%10 == 0 {
+				eventually(t, "all have joined", func() bool { return c.nodes[0].node.Members() == int64(joined) })
+			}
 		}
-		eventually(t, "all have joined", func() bool { return c.nodes[0].node.Members() == int64(joined) })
 	}
 	open(20) // what is made once
 	eventually(t, "nobody reads", func() bool { return readers() == 0 })
