@@ -227,6 +227,14 @@ var mutants = []mutant{
 		"internal/redisurl", "TestAScriptWhoseReplyIsLostRunsOnce",
 	},
 	{
+		"a batch is for who stands where it begins", "pubsub/cast.go", `&& s.at == r.before:`, `:`,
+		"pubsub", "TestBeginningWithinABatch",
+	},
+	{
+		"a batch of calls is sent by who is still there", "store/batch.go", `slices.DeleteFunc(batch, func(w *waiting) bool { return w.gone })`, `batch`,
+		"store", "TestABatchIsSentByWhoIsThere",
+	},
+	{
 		"a log begins anew only in the epoch that was heard", "store/lua/rewound.lua", `or epoch ~= ARGV[3] then`, `then`,
 		"store", "TestContract/.*/^rewound$",
 	},
@@ -274,6 +282,20 @@ func fell(out string) string {
 		}
 	}
 	return ""
+}
+
+// Each rule is still where it is switched off. (That takes no time, unlike TestMutants.)
+func TestRulesAreWhereTheyAreSwitchedOff(t *testing.T) {
+	dir := sources(t)
+	for _, m := range mutants {
+		text, err := os.ReadFile(filepath.Join(dir, m.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(text), m.old); n != 1 {
+			t.Errorf("%s: %s has %q %d times", m.name, m.file, m.old, n)
+		}
+	}
 }
 
 // unchanged runs the same tests on what nothing is switched off in.
