@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // A script's text is put together from files. A line "-- include: a b" is replaced by the files of those names, in that
@@ -27,6 +28,19 @@ var (
 type composer struct {
 	keys keyNames // none for a verb that is given all its keys
 }
+
+// composed are the texts of all verbs, without the limits: the same for every store, so they are put together once.
+var composed = sync.OnceValues(func() (map[verb]string, error) {
+	out := make(map[verb]string, len(verbs))
+	for _, v := range verbs {
+		text, err := compose(v)
+		if err != nil {
+			return nil, err
+		}
+		out[v] = text
+	}
+	return out, nil
+})
 
 // compose returns the text of a verb without the limits.
 func compose(v verb) (string, error) {

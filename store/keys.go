@@ -165,9 +165,9 @@ func (k keyspace) state(room string) string { return k.inPartition(k.partitionOf
 //     nobody is timed out (hold);
 //   - gone, a hash of the 100ms clients that timed out lately, <room>/<peer>; bounded.
 
-// whole returns keys of a partition with one more, at which there never is anything. Every script is given such a one. While its slot moves to another master, a script is refused (TRYAGAIN) whose keys
-// are not all on one side. So none runs that would find a part of the keys that it makes names of, or would write on both
-// sides.
+// whole returns keys of a partition with one more, at which there never is anything. Every script is given such a one. While
+// its slot moves to another master, a script is refused (TRYAGAIN) whose keys are not all on one side. So none runs that would
+// find a part of the keys that it makes names of, or would write on both sides.
 func (k keyspace) whole(p int, keys ...string) []string { return append(keys, k.inPartition(p, "-")) }
 
 // users is a sorted set of who is where in a partition: <user>\n<room>/<peer>, the user as a JSON string. It may have more

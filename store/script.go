@@ -91,8 +91,9 @@ var verbs = []verb{
 	verbRoomState, verbRoomPut, verbRoomExpire, verbRoomEmpty,
 }
 
-// scripts compiles the limits into each verb's script. Nodes with other limits so have scripts of their own. On a cluster channels are sharded:
-// a change is told to the subscribers of its partition's master, and to its replicas, instead of to all servers.
+// scripts compiles the limits into each verb's script. Nodes with other limits so have scripts of their own. On a cluster
+// channels are sharded: a change is told to the subscribers of its partition's master, and to its replicas, instead of to all
+// servers.
 func scripts(l hearth.Limits, sharded bool) (map[verb]*redis.Script, error) {
 	all, err := texts(l, sharded)
 	out := make(map[verb]*redis.Script, len(all))
@@ -121,15 +122,12 @@ func texts(l hearth.Limits, sharded bool) (map[verb]string, error) {
 		l.Retention.Milliseconds(), hearth.MaxSummaries, rewindGap,
 		l.Grace.Milliseconds(), max(l.Grace, hearth.MinImplicitGrace).Milliseconds(), l.NodeLease.Milliseconds(),
 		hearth.GoneTime.Milliseconds(), hearth.MaxGone, hearth.MaxKeptWatch, publish)
-	out := make(map[verb]string, len(verbs))
-	for _, v := range verbs {
-		text, err := compose(v)
-		if err != nil {
-			return nil, err
-		}
+	all, err := composed()
+	out := make(map[verb]string, len(all))
+	for v, text := range all {
 		out[v] = config + text
 	}
-	return out, nil
+	return out, err
 }
 
 func source(name string) (string, error) {

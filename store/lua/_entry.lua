@@ -14,6 +14,11 @@ local function weight(key, rec)
   return #key + #rec - string.find(rec, '\n', 1, true)
 end
 
+-- entry_record is what M has of an entry that is written by the change that comes next.
+local function entry_record(data, by, exp, owner)
+  return upcoming() .. ' ' .. at .. ' ' .. by .. ' ' .. exp .. ' ' .. owner .. '\n' .. data
+end
+
 -- quoted is a key as a JSON string: of what has to be escaped in one, a key can have only these two.
 local function quoted(key) return '"' .. string.gsub(key, '(["\\])', '\\%1') .. '"' end
 

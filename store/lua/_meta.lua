@@ -3,9 +3,8 @@
 -- data_of returns the value in an entry's record.
 local function data_of(rec) return string.sub(rec, string.find(rec, '\n', 1, true) + 1) end
 
--- put writes an entry, by the change that comes next; oldexp and oldowner are of the one that it replaces.
-local function put(key, oldexp, oldowner, data, by, exp, owner)
-  redis.call('HSET', M, key, upcoming() .. ' ' .. at .. ' ' .. by .. ' ' .. exp .. ' ' .. owner .. '\n' .. data)
+-- settle notes when an entry ends and whom it goes with; oldexp and oldowner are of the one that it replaces.
+local function settle(key, oldexp, oldowner, exp, owner)
   if exp ~= '-' then
     ends('k/' .. key, exp)
   elseif oldexp ~= '-' then
@@ -15,6 +14,12 @@ local function put(key, oldexp, oldowner, data, by, exp, owner)
     if oldowner ~= '-' then redis.call('ZREM', W, oldowner .. '/k/' .. key) end
     if owner ~= '-' then redis.call('ZADD', W, 0, owner .. '/k/' .. key) end
   end
+end
+
+-- put writes an entry, by the change that comes next.
+local function put(key, oldexp, oldowner, data, by, exp, owner)
+  redis.call('HSET', M, key, entry_record(data, by, exp, owner))
+  settle(key, oldexp, oldowner, exp, owner)
 end
 
 -- drop removes an entry.

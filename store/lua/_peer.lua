@@ -1,9 +1,5 @@
 -- What others see of a peer. Needs _event and _record.
-
-local function groups_json(r)
-  if r.groups == '' then return '[]' end
-  return '["' .. string.gsub(r.groups, ',', '","') .. '"]'
-end
+-- include: _groups
 
 -- peer_body is the members of the peer's JSON object, as hearth.Peer.AppendBody writes them.
 local function peer_body(peer, r, data)

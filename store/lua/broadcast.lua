@@ -17,8 +17,8 @@ end
 
 local body = ARGV[9] .. at
 if writer then
-  local groups = writer.groups == '' and '[]' or '["' .. string.gsub(writer.groups, ',', '","') .. '"]'
-  body = body .. ',"peer":{"peer_id":"' .. PEER .. '","role":"' .. writer.role .. '","groups":' .. groups
+  -- include: _groups
+  body = body .. ',"peer":{"peer_id":"' .. PEER .. '","role":"' .. writer.role .. '","groups":' .. groups_json(writer)
     .. ',"info":{"name":' .. writer.name .. ',"user_id":' .. writer.user .. '}}'
 end
 emit('msg', BY, '-', ARGV[8], extra, body)

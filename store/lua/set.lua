@@ -13,7 +13,7 @@ if first then return {'ok', session, first, redis.call('HGET', M, KEY)} end
 if full then return {full} end
 local old = redis.call('HGET', M, KEY)
 local version, oldexp, oldowner = head_of(old)
-local exp, owner, write = '-', '-', nil
+local exp, owner, settled = '-', '-', nil
 -- Most entries are for ever and nobody's, and no lock binds them.
 if bound ~= '' or ARGV[13] ~= '' or ARGV[11] ~= '' or ARGV[12] ~= '' or oldexp ~= '-' or oldowner ~= '-' then
   -- include: _check_log _check_times _time _lock _meta
@@ -25,18 +25,17 @@ if bound ~= '' or ARGV[13] ~= '' or ARGV[11] ~= '' or ARGV[12] ~= '' or oldexp ~
   local why, lock = barred(keys, PEER, ARGV[13], ARGV[14])
   if why then return refuse(why, lock and lock.name, lock and lock.rec) end
   exp, owner = life(ARGV[11], ARGV[12])
-  write = function() put(KEY, oldexp, oldowner, VALUE, BY, exp, owner) end
+  settled = function() settle(KEY, oldexp, oldowner, exp, owner) end
 end
 if EXPECTED ~= '' and EXPECTED ~= version then return refuse('version_conflict', session, old) end
 if not old and redis.call('HLEN', M) >= MAX_KEYS then return refuse('too_many') end
 local bytes = metabytes - weight(KEY, old) + #KEY + #VALUE
 if bytes > MAX_METADATA and bytes > metabytes then return refuse('too_large') end
 
-local rec = upcoming() .. ' ' .. at .. ' ' .. BY .. ' - -\n' .. VALUE
-local json = entry_json(KEY, VALUE, BY, exp, owner)
-if write then write() end
+local rec, json = entry_record(VALUE, BY, exp, owner), entry_json(KEY, VALUE, BY, exp, owner)
 emit('meta', BY, '-', '*', '1', #json .. ' ' .. KEY .. '\n' .. json)
-if not write then redis.call('HSET', M, KEY, rec) end
+redis.call('HSET', M, KEY, rec)
+if settled then settled() end
 commit('mb', num(bytes))
 local result = seqtext .. ' ' .. at
 remember(result)
