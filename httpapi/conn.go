@@ -228,7 +228,8 @@ const (
 	gotControl        // a control frame was answered, and no message has begun
 )
 
-// message returns the text of the next message. Control frames between its fragments are answered on the way. gobwas checks headers; sizes, UTF-8, and what a bad frame is answered with are up to its user.
+// message returns the text of the next message. Control frames between its fragments are answered on the way. gobwas checks
+// headers; sizes, UTF-8, and what a bad frame is answered with are up to its user.
 func (c *conn) message() (text []byte, got int, code node.CloseCode, reason string) {
 	state := ws.StateServerSide
 	c.text = c.text[:0]

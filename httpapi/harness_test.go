@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -14,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,6 +20,7 @@ import (
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/auth"
 	"github.com/hearthstore/hearth/internal/redistest"
+	"github.com/hearthstore/hearth/internal/testlog"
 	"github.com/hearthstore/hearth/node"
 	"github.com/hearthstore/hearth/store"
 )
@@ -57,7 +56,7 @@ type cluster struct {
 	redis    *redistest.Server
 	verifier *auth.Verifier
 	nodes    []*testNode
-	logs     *logBuffer
+	logs     *testlog.Buffer
 	http     *http.Client
 	marks    *atomic.Int64
 }
@@ -66,24 +65,6 @@ type testNode struct {
 	*Server
 	addr string
 	node *node.Node
-}
-
-// logBuffer is a log that a test reads.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // newCluster starts two nodes on a miniredis.
@@ -101,7 +82,7 @@ func newClusterOn(tb testing.TB, server *redistest.Server, s setup) *cluster {
 	transport := &http.Transport{}
 	tb.Cleanup(transport.CloseIdleConnections)
 	c := &cluster{
-		TB: tb, redis: server, verifier: verifier, logs: &logBuffer{}, marks: &atomic.Int64{},
+		TB: tb, redis: server, verifier: verifier, logs: &testlog.Buffer{}, marks: &atomic.Int64{},
 		http: &http.Client{Transport: checked(tb, transport), Timeout: patience},
 	}
 	for range s.nodes {

@@ -229,7 +229,7 @@ func TestServerCountsOtherChannels(t *testing.T) {
 	l.mu.Lock()
 	l.on["a channel that the server does not know of"] = struct{}{}
 	l.mu.Unlock()
-	eventually(t, "made anew for that", func() bool { return st.said.has("the server counts other channels") })
+	eventually(t, "made anew for that", func() bool { return st.said.Has("the server counts other channels") })
 	st.publish("r", st.log.add())
 	e.until(1)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hearthstore/hearth/internal/redistest"
+	"github.com/hearthstore/hearth/internal/testlog"
 )
 
 // station is a hub on a server, one log for all rooms, and a client to publish with and look into the server.
@@ -22,7 +22,7 @@ type station struct {
 	log    *fakeLog
 	client *redis.Client
 	prefix string
-	said   *journal // by the hub
+	said   *testlog.Buffer // by the hub
 }
 
 func newStation(t testing.TB, s *redistest.Server) *station {
@@ -31,7 +31,7 @@ func newStation(t testing.TB, s *redistest.Server) *station {
 
 // newStationThat has a hub that proves so often that its subscription hears, and makes it anew if it has not for twice that.
 func newStationThat(t testing.TB, s *redistest.Server, provesEvery time.Duration) *station {
-	st := &station{TB: t, log: &fakeLog{}, client: s.Client(t), prefix: s.Prefix, said: &journal{}}
+	st := &station{TB: t, log: &fakeLog{}, client: s.Client(t), prefix: s.Prefix, said: &testlog.Buffer{}}
 	st.log.begin("A")
 	own := redis.NewClient(&redis.Options{Addr: s.Addr, DialTimeout: time.Second, ReadTimeout: time.Second, DialerRetries: 1})
 	st.Hub = New(Options{
@@ -45,24 +45,6 @@ func newStationThat(t testing.TB, s *redistest.Server, provesEvery time.Duration
 		}
 	})
 	return st
-}
-
-// journal is what a hub has said in its log.
-type journal struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) has(text string) bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return strings.Contains(j.text.String(), text)
 }
 
 func (st *station) channel(room string) string { return st.prefix + ":" + room }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,62 +18,49 @@ import (
 	"github.com/hearthstore/hearth/internal/redisurl"
 )
 
-// gate is a hook that lets commands to the server one batch after another, and notes how many went in each.
+// gate is a hook in the server's place: it holds all that is sent until it is opened, then answers it. errOwn is the answer to
+// what is sent as "refused".
 type gate struct {
 	open  chan struct{}
 	mu    sync.Mutex
-	sizes []int
+	sizes []int // of the batches, as they came
+	done  []string
 }
 
-func (g *gate) pass(ctx context.Context, n int, send func() error) error {
+var errOwn = errors.New("its own error")
+
+func (g *gate) answer(cmds ...redis.Cmder) {
 	g.mu.Lock()
-	g.sizes = append(g.sizes, n)
+	g.sizes = append(g.sizes, len(cmds))
 	g.mu.Unlock()
-	select {
-	case <-g.open:
-		return send()
-	case <-ctx.Done():
-		return &unsentError{ctx.Err()}
+	<-g.open
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, cmd := range cmds {
+		value, _ := cmd.Args()[1].([]byte)
+		if g.done = append(g.done, string(value)); string(value) == "refused" {
+			cmd.SetErr(errOwn)
+		}
 	}
 }
 
 func (g *gate) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (g *gate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if cmd.Name() != "rpush" { // a connection's own
-			return next(ctx, cmd)
-		}
-		err := g.pass(ctx, 1, func() error { return next(ctx, cmd) })
-		if err != nil {
-			cmd.SetErr(err)
-		}
-		return err
+func (g *gate) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+	return func(_ context.Context, cmd redis.Cmder) error {
+		g.answer(cmd)
+		return cmd.Err()
 	}
 }
 
-func (g *gate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if cmds[0].Name() != "rpush" {
-			return next(ctx, cmds)
-		}
-		err := g.pass(ctx, len(cmds), func() error { return next(ctx, cmds) })
-		if _, was := sentOf(err); was {
-			for _, cmd := range cmds {
-				cmd.SetErr(err)
-			}
-		}
-		return err
+func (g *gate) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(_ context.Context, cmds []redis.Cmder) error {
+		g.answer(cmds...)
+		return nil
 	}
 }
 
-func (g *gate) passed() []int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return append([]int(nil), g.sizes...)
-}
-
-// crowd is a lane whose batches wait at a gate, with both of them taken by calls of their own.
+// crowd is a lane whose batches wait at a gate, with all of them taken by calls of their own.
 type crowd struct {
 	*testing.T
 	lane *lane
@@ -79,132 +68,133 @@ type crowd struct {
 	wg   sync.WaitGroup
 }
 
-func newCrowd(t *testing.T) *crowd {
-	server := redistest.Mini(t)
-	client := server.Client(t)
-	c := &crowd{T: t, gate: &gate{open: make(chan struct{})}, lane: &lane{client: client}}
-	client.AddHook(c.gate)
-	for range batchesAtATime {
-		c.call(t.Context(), "first", nil)
-	}
-	c.until(func() bool { return len(c.gate.passed()) == batchesAtATime })
-	return c
+// inCrowd runs a test in which time stands still and a call has come to its place when call returns.
+func inCrowd(t *testing.T, run func(c *crowd)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+		defer func() { _ = client.Close() }()
+		c := &crowd{T: t, gate: &gate{open: make(chan struct{})}, lane: &lane{client: client}}
+		client.AddHook(c.gate)
+		for range batchesAtATime {
+			c.call(t.Context(), "first", nil)
+		}
+		run(c)
+		close(c.gate.open)
+		c.wg.Wait()
+		if c.lane.out != 0 || len(c.lane.waiting) != 0 || c.lane.bytes != 0 {
+			t.Errorf("at rest %d batches are out, %d calls of %d bytes wait", c.lane.out, len(c.lane.waiting), c.lane.bytes)
+		}
+	})
 }
 
-// call appends a value to a list; then tells how that ended.
+// call has a value sent; then is told how that ended.
 func (c *crowd) call(ctx context.Context, value string, then func(error)) {
 	c.wg.Go(func() {
-		cmd := redis.NewCmd(ctx, "rpush", "list", []byte(value))
-		if err := c.lane.do(ctx, cmd); then != nil {
+		if err := c.lane.do(ctx, redis.NewCmd(ctx, "x", []byte(value))); then != nil {
 			then(err)
 		} else if err != nil {
 			c.Errorf("%s: %v", value, err)
 		}
 	})
+	synctest.Wait()
 }
 
-func (c *crowd) until(ok func() bool) {
-	c.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			c.Fatal("not within 20s")
-		}
-	}
-}
-
-func (c *crowd) waits(n int) {
-	c.Helper()
-	c.until(func() bool {
-		c.lane.mu.Lock()
-		defer c.lane.mu.Unlock()
-		return len(c.lane.waiting) == n
-	})
-}
-
-func (c *crowd) release() {
-	close(c.gate.open)
-	c.wg.Wait()
-	if c.lane.out != 0 || len(c.lane.waiting) != 0 || c.lane.bytes != 0 {
-		c.Errorf("at rest %d batches are out, %d calls of %d bytes wait", c.lane.out, len(c.lane.waiting), c.lane.bytes)
-	}
+// after runs a check once all calls are answered.
+func (c *crowd) after(check func(sizes []int, done []string)) {
+	c.Cleanup(func() { check(c.gate.sizes, c.gate.done) })
 }
 
 func TestCallsThatComeMeanwhileGoTogether(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
-	for i := range batchMost + 10 {
-		c.call(t.Context(), strconv.Itoa(i), nil)
-		c.waits(i + 1)
-	}
-	c.release()
-	sizes := c.gate.passed()
-	if len(sizes) != batchesAtATime+2 || sizes[batchesAtATime]+sizes[batchesAtATime+1] != batchMost+10 || sizes[batchesAtATime] != batchMost && sizes[batchesAtATime+1] != batchMost {
-		t.Errorf("batches of %v", sizes)
-	}
-	list, err := c.lane.client.LRange(t.Context(), "list", batchesAtATime, batchesAtATime+batchMost-1).Result()
-	if err != nil || len(list) != batchMost {
-		t.Fatal(list, err)
-	}
+	inCrowd(t, func(c *crowd) {
+		for i := range batchMost + 10 {
+			c.call(c.Context(), strconv.Itoa(i), nil)
+		}
+		c.after(func(sizes []int, done []string) {
+			slices.Sort(sizes)
+			if !slices.Equal(sizes, []int{1, 1, 10, batchMost}) || len(done) != batchMost+12 {
+				c.Errorf("batches of %v, %d calls", sizes, len(done))
+			}
+		})
+	})
 }
 
 func TestLargeValuesGoInSmallerBatches(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
-	value := string(make([]byte, batchBytes/2))
-	for i := range 5 {
-		c.call(t.Context(), value, nil)
-		c.waits(i + 1)
-	}
-	c.release()
-	for _, n := range c.gate.passed() {
-		if n > 2 {
-			t.Errorf("%d went together", n)
+	inCrowd(t, func(c *crowd) {
+		value := string(make([]byte, batchBytes/2))
+		for range 5 {
+			c.call(c.Context(), value, nil)
 		}
-	}
+		c.after(func(sizes []int, done []string) {
+			if slices.Sort(sizes); !slices.Equal(sizes, []int{1, 1, 1, 2, 2}) || len(done) != 7 {
+				c.Errorf("batches of %v", sizes)
+			}
+		})
+	})
 }
 
-// Who gives up while it waits has sent nothing, and the others are sent all the same; also if it was the one to send them.
+// Who gives up while it waits has sent nothing, and the others are sent all the same.
 func TestWhoGivesUpLeavesTheRest(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	var gaveUp error
-	done := make(chan struct{})
-	c.call(t.Context(), "a", nil)
-	c.waits(1)
-	c.call(ctx, "gone", func(err error) { gaveUp = err; close(done) })
-	c.waits(2)
-	c.call(t.Context(), "b", nil)
-	c.waits(3)
-	cancel()
-	<-done
-	if was, ok := sentOf(gaveUp); !ok || was || !errors.Is(gaveUp, context.Canceled) {
-		t.Errorf("who gave up got %v", gaveUp)
-	}
-	c.release()
-	list, err := c.lane.client.LRange(t.Context(), "list", 0, -1).Result()
-	if err != nil || len(list) != batchesAtATime+2 {
-		t.Errorf("%v, %v", list, err)
-	}
+	inCrowd(t, func(c *crowd) {
+		ctx, cancel := context.WithCancel(c.Context())
+		var gaveUp error
+		c.call(c.Context(), "a", nil)
+		c.call(ctx, "gone", func(err error) { gaveUp = err })
+		c.call(c.Context(), "b", nil)
+		cancel()
+		synctest.Wait()
+		if was, ok := sentOf(gaveUp); !ok || was || !errors.Is(gaveUp, context.Canceled) {
+			c.Errorf("who gave up got %v", gaveUp)
+		}
+		c.after(func(_ []int, done []string) {
+			if slices.Sort(done); !slices.Equal(done, []string{"a", "b", "first", "first"}) {
+				c.Errorf("sent were %q", done)
+			}
+		})
+	})
 }
 
 func TestACrowdIsBounded(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
-	c.lane.bytes = waitingBytes - 10
-	c.call(t.Context(), "little", nil)
-	c.waits(1)
-	c.lane.mu.Lock()
-	c.lane.bytes += 10
-	c.lane.mu.Unlock()
-	err := c.lane.do(t.Context(), redis.NewCmd(t.Context(), "rpush", "list", []byte("much")))
-	if was, ok := sentOf(err); !ok || was || !errors.Is(err, errCrowded) {
-		t.Errorf("refused with %v", err)
-	}
-	c.lane.mu.Lock()
-	c.lane.bytes -= waitingBytes
-	c.lane.mu.Unlock()
-	c.release()
+	inCrowd(t, func(c *crowd) {
+		value := string(make([]byte, waitingBytes/2))
+		c.call(c.Context(), value, nil)
+		c.call(c.Context(), value, nil)
+		refused := errors.New("not yet")
+		c.call(c.Context(), "one byte too many", func(err error) { refused = err })
+		if was, ok := sentOf(refused); !ok || was || !errors.Is(refused, errCrowded) {
+			c.Errorf("beyond the bytes: %v", refused)
+		}
+	})
+	inCrowd(t, func(c *crowd) {
+		for range waitingMost {
+			c.lane.waiting = append(c.lane.waiting, &waiting{gone: true})
+		}
+		refused := errors.New("not yet")
+		c.call(c.Context(), "one call too many", func(err error) { refused = err })
+		if was, ok := sentOf(refused); !ok || was || !errors.Is(refused, errCrowded) {
+			c.Errorf("beyond the calls: %v", refused)
+		}
+	})
+}
+
+// Each call of a batch has its own answer.
+func TestCallsOfABatchFailForThemselves(t *testing.T) {
+	t.Parallel()
+	inCrowd(t, func(c *crowd) {
+		var one, sender error
+		c.call(c.Context(), "refused", func(err error) { one = err })
+		c.call(c.Context(), "a", nil)
+		c.call(c.Context(), "refused", func(err error) { sender = err }) // which sends them all
+		c.after(func(_ []int, done []string) {
+			if !errors.Is(one, errOwn) || !errors.Is(sender, errOwn) || len(done) != 5 {
+				c.Errorf("%d sent, of which failed with %v and %v", len(done), one, sender)
+			}
+		})
+	})
 }
 
 // Callers give up at any time: what they are told of their own call holds, and nobody else's is lost.
@@ -256,28 +246,6 @@ func TestWhoGivesUpKnowsWhatIsKnown(t *testing.T) {
 	}
 	if done.Load() < 64*200/2 {
 		t.Errorf("only %d were done", done.Load())
-	}
-}
-
-// Each call of a batch has its own answer.
-func TestCallsOfABatchFailForThemselves(t *testing.T) {
-	t.Parallel()
-	c := newCrowd(t)
-	c.call(t.Context(), "a", nil)
-	c.waits(1)
-	var failed error
-	c.wg.Go(func() {
-		failed = c.lane.do(t.Context(), redis.NewCmd(t.Context(), "evalsha", "0000000000000000000000000000000000000000", 0))
-	})
-	c.waits(2)
-	c.call(t.Context(), "b", nil)
-	c.waits(3)
-	c.release()
-	if !redis.HasErrorPrefix(failed, "NOSCRIPT") {
-		t.Errorf("failed with %v", failed)
-	}
-	if n := c.lane.client.LLen(t.Context(), "list").Val(); n != batchesAtATime+2 {
-		t.Errorf("%d were done", n)
 	}
 }
 

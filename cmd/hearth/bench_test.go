@@ -9,6 +9,7 @@ import (
 
 	"github.com/hearthstore/hearth/internal/bench"
 	"github.com/hearthstore/hearth/internal/redistest"
+	"github.com/hearthstore/hearth/internal/testlog"
 )
 
 // TestBench runs each scenario, small, against two nodes: all is accounted for, and no room is left.
@@ -80,20 +81,20 @@ func TestBenchInterrupted(t *testing.T) {
 	n := startNode(t, r)
 	cmd := command(t, []string{"HEARTH_APP_ACCESS_KEY=" + appKey, "HEARTH_APP_SECRET=" + appSecret, "HEARTH_SERVER=" + n.url},
 		"bench", "--scenario", "rooms", "--rooms", "4", "--duration", "1h", "--warmup", "0")
-	var out, errs process // for their locked writers
+	var out, errs testlog.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "it to run", func() bool { return strings.Contains(errs.said(), "running") })
+	await(t, "it to run", func() bool { return errs.Has("running") })
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil {
-		t.Errorf("%v: %s", err, errs.said())
+		t.Errorf("%v: %s", err, errs.String())
 	}
-	if !regexp.MustCompile(`(?m)^rooms: .*, interrupted$`).MatchString(out.said()) || !strings.Contains(out.said(), "\nlost ") {
-		t.Errorf("it printed %s", out.said())
+	if !regexp.MustCompile(`(?m)^rooms: .*, interrupted$`).MatchString(out.String()) || !out.Has("\nlost ") {
+		t.Errorf("it printed %s", out.String())
 	}
 	noRoomKeys(t, r)
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/hearthstore/hearth/auth"
 	"github.com/hearthstore/hearth/internal/redistest"
+	"github.com/hearthstore/hearth/internal/testlog"
 )
 
 const (
@@ -78,25 +79,14 @@ type process struct {
 	cmd *exec.Cmd
 	url string
 
-	mu  sync.Mutex
-	out strings.Builder
+	out testlog.Buffer
 
 	ended chan struct{}
 	err   error
 }
 
-func (p *process) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.Write(b)
-}
-
 // said returns all that the process has printed.
-func (p *process) said() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.String()
-}
+func (p *process) said() string { return p.out.String() }
 
 var servingLine = regexp.MustCompile(`msg=serving addr=(\S+)`)
 
@@ -105,7 +95,7 @@ func start(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
 	p := &process{ended: make(chan struct{})}
 	p.cmd = command(t, append([]string{"HEARTH_ADDR=127.0.0.1:0"}, env...), append([]string{"serve"}, args...)...)
-	p.cmd.Stdout, p.cmd.Stderr = p, p
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

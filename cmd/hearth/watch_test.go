@@ -9,12 +9,12 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/hearthstore/hearth/internal/redistest"
 	"github.com/hearthstore/hearth/internal/rest"
+	"github.com/hearthstore/hearth/internal/testlog"
 )
 
 // watching is a `hearth watch` that runs.
@@ -22,26 +22,15 @@ type watching struct {
 	t     *testing.T
 	cmd   *exec.Cmd
 	lines chan string
-	mu    sync.Mutex
-	errs  strings.Builder
+	errs  testlog.Buffer
 }
 
-func (w *watching) Write(b []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.errs.Write(b)
-}
-
-func (w *watching) said() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.errs.String()
-}
+func (w *watching) said() string { return w.errs.String() }
 
 func watch(t *testing.T, env []string, args ...string) *watching {
 	t.Helper()
 	w := &watching{t: t, cmd: command(t, env, append([]string{"watch"}, args...)...), lines: make(chan string, 1000)}
-	w.cmd.Stderr = w
+	w.cmd.Stderr = &w.errs
 	out, err := w.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -54,6 +54,7 @@ var directions = map[string]row{
 	"store/storetest":    {module: []string{".", "store", "internal/redistest"}, others: []string{anything}, testOnly: true},
 	"internal/redistest": {others: []string{anything}, testOnly: true},
 	"internal/archtest":  {testOnly: true},
+	"internal/testlog":   {testOnly: true},
 	"internal/check":     {testOnly: true},
 	"internal/faults":    {testOnly: true},
 	"internal/perf":      {testOnly: true},

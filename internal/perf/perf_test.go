@@ -27,6 +27,7 @@ import (
 
 	"github.com/hearthstore/hearth/internal/bench"
 	"github.com/hearthstore/hearth/internal/redistest"
+	"github.com/hearthstore/hearth/internal/testlog"
 )
 
 var long = flag.Bool("long", false, "run in full, for minutes")
@@ -78,24 +79,6 @@ func env(more ...string) []string {
 	return append([]string{"PATH=" + os.Getenv("PATH"), "HEARTH_APP_ACCESS_KEY=" + appKey, "HEARTH_APP_SECRET=" + appSecret}, more...)
 }
 
-// output is what a process prints.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) said() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
 var servingLine = regexp.MustCompile(`msg=serving addr=(\S+)`)
 
 // startNodes runs n nodes until stop is called, at the latest when the test ends, and returns their URLs.
@@ -113,7 +96,7 @@ func startNodes(tb testing.TB, n int, url, prefix string) (urls []string, stop f
 	})
 	tb.Cleanup(stop)
 	for range n {
-		out := &output{}
+		out := &testlog.Buffer{}
 		cmd := exec.CommandContext(context.WithoutCancel(tb.Context()), path, "serve")
 		cmd.Env = env("HEARTH_ADDR=127.0.0.1:0", "HEARTH_REDIS="+url, "HEARTH_PREFIX="+prefix, "HEARTH_DRAIN=2s")
 		cmd.Stdout, cmd.Stderr = out, out
@@ -123,11 +106,11 @@ func startNodes(tb testing.TB, n int, url, prefix string) (urls []string, stop f
 		ends = append(ends, func() {
 			_ = cmd.Process.Signal(syscall.SIGTERM)
 			if err := cmd.Wait(); err != nil {
-				tb.Errorf("a node ended with %v: %s", err, out.said())
+				tb.Errorf("a node ended with %v: %s", err, out.String())
 			}
 		})
-		await(tb, "a node to serve", func() bool { return servingLine.MatchString(out.said()) })
-		urls = append(urls, "http://"+servingLine.FindStringSubmatch(out.said())[1])
+		await(tb, "a node to serve", func() bool { return servingLine.MatchString(out.String()) })
+		urls = append(urls, "http://"+servingLine.FindStringSubmatch(out.String())[1])
 	}
 	return urls, stop
 }
