@@ -75,23 +75,95 @@ func (s *scribe) end() error {
 	return s.err
 }
 
-// TestDeaf (35) leaves a node's subscription connected and has it hear nothing: nothing reaches the node on it any more, or
-// it hangs on a server that is the store no more. The node notices within two probe intervals, and its clients miss nothing.
-func TestDeaf(t *testing.T) {
-	t.Parallel()
-	for _, kind := range []string{"swallowed", "detached"} {
+// spoiledStore is a real server, or a cluster, with a spoiler before it.
+type spoiledStore struct {
+	*spoiler
+	server  *redistest.Server         // nil if it is a cluster
+	cluster *redistest.ClusterServers // nil if it is one server
+}
+
+func newSpoiledStore(t *testing.T, cluster bool, opts ...redistest.Option) *spoiledStore {
+	t.Helper()
+	s := &spoiledStore{}
+	if cluster {
+		s.cluster = redistest.Cluster(t, append(opts, redistest.Calm())...)
+	} else {
+		s.server = redistest.Real(t, opts...)
+	}
+	var addrs []string
+	for _, server := range s.masters(t) {
+		addrs = append(addrs, server.Addr)
+	}
+	s.spoiler = newSpoiler(t, addrs...)
+	return s
+}
+
+func (s *spoiledStore) masters(t *testing.T) []*redistest.Server {
+	t.Helper()
+	if s.cluster == nil {
+		return []*redistest.Server{s.server}
+	}
+	return s.cluster.Masters(t)
+}
+
+// newCluster starts nodes that come in by the spoiler. Nodes that are started afterwards do not.
+func (s *spoiledStore) newCluster(t *testing.T, o options) *cluster {
+	t.Helper()
+	o.redis, o.url = s.server, s.url()
+	c := newCluster(t, o)
+	if s.cluster != nil {
+		c.o.url = s.cluster.URL
+	} else {
+		c.o.url = s.server.URL
+	}
+	return c
+}
+
+// home is the server that has a room's session.
+func (s *spoiledStore) home(t *testing.T, c *cluster, room string) *redistest.Server {
+	t.Helper()
+	if s.cluster == nil {
+		return s.server
+	}
+	of, _ := tags(t, s.cluster, c.prefix, room)
+	return s.cluster.Owner(t, slotOf(t, s.cluster, of[room]))
+}
+
+// eachStore runs a test on one server and on a cluster.
+func eachStore(t *testing.T, f func(t *testing.T, cluster bool)) {
+	t.Helper()
+	for kind, cluster := range map[string]bool{"server": false, "cluster": true} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			deaf(t, kind == "detached", size(1, 5))
+			f(t, cluster)
 		})
 	}
 }
 
-func deaf(t *testing.T, detached bool, rounds int) {
-	server := redistest.Real(t)
-	near, far := newSpoiler(t, server.Addr), newSpoiler(t, server.Addr)
-	c := newCluster(t, options{redis: server, url: near.url(), nodes: 1, lease: time.Minute, env: longLog})
-	c.o.url = far.url()
+// TestDeaf (35) leaves a node's subscription connected and has it hear nothing: nothing reaches the node on it any more, or
+// it hangs on a server that is the store no more. The node notices within two probe intervals, and its clients miss nothing.
+func TestDeaf(t *testing.T) {
+	t.Parallel()
+	for kind, f := range map[string]func(t *testing.T){
+		"swallowed":             func(t *testing.T) { deaf(t, newSpoiledStore(t, false), false, size(1, 5)) },
+		"detached":              func(t *testing.T) { deaf(t, newSpoiledStore(t, false), true, size(1, 5)) },
+		"a master of a cluster": func(t *testing.T) { deaf(t, newSpoiledStore(t, true), false, size(1, 5)) },
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			f(t)
+		})
+	}
+}
+
+func deaf(t *testing.T, near *spoiledStore, detached bool, rounds int) {
+	c := near.newCluster(t, options{nodes: 1, lease: time.Minute, env: longLog})
+	server := near.server
+	var far *spoiler
+	if detached { // nobody knows of the other server: all are led there
+		far = newSpoiler(t, server.Addr)
+		c.o.url = far.url()
+	}
 	n, other := c.node(0), c.start()
 	const room = "room"
 	c.anchor(room)
@@ -129,7 +201,7 @@ func deaf(t *testing.T, detached bool, rounds int) {
 			far.redirect(next.Addr, false)
 			server = next
 		} else {
-			near.deafen()
+			near.deafen(near.home(t, c, room).Addr)
 		}
 		s := c.scribe(writer, 20*time.Millisecond)
 		newcomer := c.newPeer(fmt.Sprintf("new%d", round), "late", nil, on(n)) // its room is subscribed to in vain at first
@@ -163,10 +235,13 @@ func deaf(t *testing.T, detached bool, rounds int) {
 // every client's state is Redis's, and what clients were told is one order.
 func TestGapInject(t *testing.T) {
 	t.Parallel()
-	server := redistest.Real(t)
+	eachStore(t, gapInject)
+}
+
+func gapInject(t *testing.T, cluster bool) {
 	sd := seedOf(t)
-	spoiled := newSpoiler(t, server.Addr)
-	c := newCluster(t, options{redis: server, url: spoiled.url(), nodes: size(2, 3), lease: time.Minute, env: longLog})
+	spoiled := newSpoiledStore(t, cluster)
+	c := spoiled.newCluster(t, options{nodes: size(2, 3), lease: time.Minute, env: longLog})
 	l := c.load(loadOptions{seed: sd, rooms: size(2, 8)})
 	pulses := c.pulses(l.rooms...)
 	for i, oneOf := range []int{20, 5, 60} { // a few, most of them, and hardly any: gaps that are repaired before the next
@@ -359,52 +434,51 @@ func TestOutputBuffer(t *testing.T) {
 	for kind, env := range map[string]map[string]string{"within the log": longLog, "beyond the log": nil} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			server := redistest.Real(t)
-			if err := server.Client(t).ConfigSet(t.Context(), "client-output-buffer-limit", "pubsub 256kb 128kb 1").Err(); err != nil {
-				t.Fatal(err)
-			}
-			near := newSpoiler(t, server.Addr)
-			c := newCluster(t, options{redis: server, url: near.url(), nodes: 1, grace: 40 * time.Second, lease: time.Minute, env: env})
-			c.o.url = server.URL
-			n, other := c.node(0), c.start()
-			const room = "room"
-			peers := []*peer{c.newPeer(room, "writer", nil, on(other)).connected()}
-			for i := range 4 {
-				peers = append(peers, c.newPeer(room, fmt.Sprintf("p%d", i), nil, on(n)).connected())
-			}
-			drops, wrote := 0, 0
-			for rounds := size(1, 5); drops < rounds; {
-				if wrote > 5000 {
-					t.Fatalf("Redis dropped the subscription %d times in %d messages", drops, wrote)
-				}
-				before := near.subscriptions()
-				count, dropped := c.overrun(near, peers[0])
-				wrote += count
-				if dropped {
-					drops++
-				}
-				near.release()
-				await(t, "another subscription, that hears", func() bool { return near.subscriptions() > before && n.ready() })
-				c.caughtUp(room, peers...)
-			}
-			c.atRest(room, peers...)
-			returned, snapshot := snapshots(peers...)
-			figures.did(wrote, drops)
-			figures.say(t, "Redis dropped a subscription %d times, by its output buffer limit, in %d messages of 60 KiB: %d sockets of %d clients were closed, %d came back to "+
-				"a snapshot, nobody missed anything else", drops, wrote, returned, len(peers), snapshot)
-			if env != nil && snapshot > 0 {
-				t.Errorf("%d clients came back to a snapshot, although the log has all", snapshot)
-			}
+			eachStore(t, func(t *testing.T, cluster bool) { outputBuffer(t, cluster, env) })
 		})
+	}
+}
+
+func outputBuffer(t *testing.T, cluster bool, env map[string]string) {
+	near := newSpoiledStore(t, cluster, redistest.Directive("client-output-buffer-limit", "pubsub", "256kb", "128kb", "1"))
+	c := near.newCluster(t, options{nodes: 1, grace: 40 * time.Second, lease: time.Minute, env: env})
+	n, other := c.node(0), c.start()
+	const room = "room"
+	peers := []*peer{c.newPeer(room, "writer", nil, on(other)).connected()}
+	for i := range 4 {
+		peers = append(peers, c.newPeer(room, fmt.Sprintf("p%d", i), nil, on(n)).connected())
+	}
+	drops, wrote := 0, 0
+	for rounds := size(1, 5); drops < rounds; {
+		if wrote > 5000 {
+			t.Fatalf("Redis dropped the subscription %d times in %d messages", drops, wrote)
+		}
+		before := near.subscriptions()
+		count, dropped := c.overrun(near.spoiler, near.home(t, c, room), peers[0])
+		wrote += count
+		if dropped {
+			drops++
+		}
+		near.release()
+		await(t, "another subscription, that hears", func() bool { return near.subscriptions() > before && n.ready() })
+		c.caughtUp(room, peers...)
+	}
+	c.atRest(room, peers...)
+	returned, snapshot := snapshots(peers...)
+	figures.did(wrote, drops)
+	figures.say(t, "Redis dropped a subscription %d times, by its output buffer limit, in %d messages of 60 KiB: %d sockets of %d clients were closed, %d came back to "+
+		"a snapshot, nobody missed anything else", drops, wrote, returned, len(peers), snapshot)
+	if env != nil && snapshot > 0 {
+		t.Errorf("%d clients came back to a snapshot, although the log has all", snapshot)
 	}
 }
 
 // overrun holds a node's subscription up and writes until Redis has dropped it, and reports whether it has, and not the node
 // first.
-func (c *cluster) overrun(near *spoiler, writer *peer) (wrote int, dropped bool) {
+func (c *cluster) overrun(near *spoiler, home *redistest.Server, writer *peer) (wrote int, dropped bool) {
 	c.Helper()
 	text := strings.Repeat("x", 60<<10)
-	p := near.hold()
+	p, look := near.hold(home.Addr), home.Client(c)
 	for there := true; there; {
 		for range 10 {
 			wrote++
@@ -412,7 +486,7 @@ func (c *cluster) overrun(near *spoiler, writer *peer) (wrote int, dropped bool)
 				c.Fatal(err)
 			}
 		}
-		list, err := c.redis.Do(c.Context(), "CLIENT", "LIST", "TYPE", "pubsub").Text()
+		list, err := look.Do(c.Context(), "CLIENT", "LIST", "TYPE", "pubsub").Text()
 		if err != nil {
 			c.Fatal(err)
 		}

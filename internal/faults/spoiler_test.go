@@ -13,27 +13,34 @@ import (
 	"testing"
 )
 
-// spoiler is a proxy to Redis that understands what the server says: it can lose, double and hold back what is published,
-// and leave a subscription connected that hears nothing.
+// spoiler is a proxy to Redis, one server or the masters of a cluster, that understands what the servers say: it can lose,
+// double and hold back what is published, and leave a subscription connected that hears nothing.
 type spoiler struct {
-	l  net.Listener
-	wg sync.WaitGroup
+	doors []*door
+	moved *strings.Replacer // in what a cluster says of itself, the addresses of its masters for the doors; nil without one
+	wg    sync.WaitGroup
 
 	mu     sync.Mutex
-	moved  sync.Cond
-	to     string
+	turn   sync.Cond // something of these has changed
 	closed bool
 	paths  map[*path]struct{}
-	subs   int   // connections that have subscribed to something, ever
-	last   *path // of them
-	stall  bool  // subscriptions are not read from
+	subs   int              // connections that have subscribed to something, ever
+	last   map[string]*path // of them, the last at each server
+	stall  string           // the server whose subscriptions are not read from; empty for none
 	fate   func(channel string) fate
 	count  [held + 1]int // of messages, by their fate
-	probes int           // published while a subscription was deaf
+	probes int           // published at doors of deaf subscriptions
+}
+
+// door leads to one server.
+type door struct {
+	l  net.Listener
+	to string // guarded by the spoiler's mu
 }
 
 // path is a connection of a node and its other half.
 type path struct {
+	door         *door
 	node, server net.Conn
 	subscribed   bool
 	deaf         bool     // nothing reaches the node any more
@@ -58,17 +65,36 @@ const (
 	held // until one to three others have passed
 )
 
-func newSpoiler(tb testing.TB, addr string) *spoiler {
+func newSpoiler(tb testing.TB, addrs ...string) *spoiler {
 	tb.Helper()
-	l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
+	s := &spoiler{paths: map[*path]struct{}{}, last: map[string]*path{}}
+	s.turn.L = &s.mu
+	var moved []string
+	for _, addr := range addrs {
+		l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		d := &door{l: l, to: addr}
+		s.doors = append(s.doors, d)
+		// In CLUSTER SLOTS the host is a string and the port a number after it; in MOVED and ASK they are one word at the end.
+		for _, form := range []func(host, port string) string{
+			func(host, port string) string { return host + "\r\n:" + port + "\r\n" },
+			func(host, port string) string { return host + ":" + port + "\r\n" },
+		} {
+			moved = append(moved, form(hostPort(tb, addr)), form(hostPort(tb, l.Addr().String())))
+		}
 	}
-	s := &spoiler{l: l, to: addr, paths: map[*path]struct{}{}}
-	s.moved.L = &s.mu
-	s.wg.Go(s.accept) // ends with the listener
+	if len(addrs) > 1 {
+		s.moved = strings.NewReplacer(moved...)
+	}
+	for _, d := range s.doors {
+		s.wg.Go(func() { s.accept(d) }) // ends with the listener
+	}
 	tb.Cleanup(func() {
-		_ = l.Close()
+		for _, d := range s.doors {
+			_ = d.l.Close()
+		}
 		s.mu.Lock()
 		s.closed = true
 		s.cut(func(*path) bool { return true })
@@ -78,26 +104,46 @@ func newSpoiler(tb testing.TB, addr string) *spoiler {
 	return s
 }
 
-func (s *spoiler) url() string { return "redis://" + s.l.Addr().String() }
+func hostPort(tb testing.TB, addr string) (host, port string) {
+	tb.Helper()
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return host, port
+}
 
-func (s *spoiler) accept() {
+// url is how nodes come in.
+func (s *spoiler) url() string {
+	scheme := "redis"
+	if s.moved != nil {
+		scheme = "redis-cluster"
+	}
+	var addrs []string
+	for _, d := range s.doors {
+		addrs = append(addrs, d.l.Addr().String())
+	}
+	return scheme + "://" + strings.Join(addrs, ",")
+}
+
+func (s *spoiler) accept(d *door) {
 	for {
-		a, err := s.l.Accept()
+		a, err := d.l.Accept()
 		if err != nil {
 			return
 		}
 		s.wg.Go(func() { // ends with its sockets
 			s.mu.Lock()
-			to := s.to
+			to := d.to
 			s.mu.Unlock()
 			b, err := new(net.Dialer).DialContext(context.Background(), "tcp", to)
 			if err != nil {
 				_ = a.Close()
 				return
 			}
-			p := &path{node: a, server: b}
+			p := &path{door: d, node: a, server: b}
 			s.mu.Lock()
-			if s.closed || s.to != to {
+			if s.closed || d.to != to {
 				s.mu.Unlock()
 				_, _ = a.Close(), b.Close()
 				return
@@ -119,7 +165,7 @@ func (s *spoiler) cut(which func(*path) bool) {
 			delete(s.paths, p)
 		}
 	}
-	s.moved.Broadcast()
+	s.turn.Broadcast()
 }
 
 // over ends a path of which one half has ended.
@@ -140,7 +186,7 @@ func (s *spoiler) ask(p *path) {
 			if bytes.Contains(b[:n], []byte("publish")) && bytes.Contains(b[:n], []byte(":probe:")) {
 				s.mu.Lock()
 				for other := range s.paths {
-					if other.deaf {
+					if other.deaf && other.door == p.door {
 						s.probes++
 					}
 				}
@@ -165,6 +211,9 @@ func (s *spoiler) answer(p *path) {
 		if err != nil {
 			return
 		}
+		if s.moved != nil && !p.subscribed {
+			frame = []byte(s.moved.Replace(string(frame)))
+		}
 		for _, f := range s.spoilt(p, frame) {
 			if _, err := p.node.Write(f); err != nil {
 				return
@@ -181,16 +230,16 @@ func (s *spoiler) spoilt(p *path, frame []byte) (out [][]byte) {
 	if !p.subscribed && len(told) >= 2 && strings.HasSuffix(told[0], "subscribe") {
 		p.subscribed = true
 		s.subs++
-		s.last = p
+		s.last[p.door.to] = p
 	}
-	for p.subscribed && s.stall && !p.gone {
-		s.moved.Wait()
+	for p.subscribed && s.stall == p.door.to && !p.gone {
+		s.turn.Wait()
 	}
 	if p.deaf || p.gone {
 		return nil
 	}
 	what := passed
-	if len(told) == 3 && told[0] == "message" && s.fate != nil && !strings.Contains(told[1], ":probe:") {
+	if len(told) == 3 && strings.HasSuffix(told[0], "message") && s.fate != nil && !strings.Contains(told[1], ":probe:") {
 		what = s.fate(told[1])
 		s.count[what]++
 	}
@@ -273,21 +322,21 @@ func (s *spoiler) subscriptions() int {
 	return s.subs
 }
 
-// deafen leaves the subscriptions that there are connected, and lets nothing reach the node on them any more.
-func (s *spoiler) deafen() {
+// deafen leaves the subscriptions that there are at a server connected, and lets nothing reach the node on them any more.
+func (s *spoiler) deafen(addr string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p := range s.paths {
-		p.deaf = p.deaf || p.subscribed
+		p.deaf = p.deaf || p.subscribed && p.door.to == addr
 	}
 }
 
-// redirect leads to another server from now on. Connections to the old one end, but subscriptions stay if they are kept:
+// redirect leads to another server from now on, where there is one. Connections to the old one end, but subscriptions stay if they are kept:
 // so they are deaf.
 func (s *spoiler) redirect(addr string, keep bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.to = addr
+	s.doors[0].to = addr
 	s.cut(func(p *path) bool { return !keep || !p.subscribed })
 	for p := range s.paths {
 		p.deaf = true
@@ -301,22 +350,23 @@ func (s *spoiler) unheard() int {
 	return s.probes
 }
 
-// hold stops reading subscriptions, until release. It returns the newest.
-func (s *spoiler) hold() *path {
+// hold stops reading the subscriptions at a server, until release. It returns the newest.
+func (s *spoiler) hold(addr string) *path {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stall = true
-	if tcp, ok := s.last.server.(*net.TCPConn); ok {
+	s.stall = addr
+	p := s.last[addr]
+	if tcp, ok := p.server.(*net.TCPConn); ok {
 		_ = tcp.SetReadBuffer(4 << 10) // the less the kernel takes, the less has to be published
 	}
-	return s.last
+	return p
 }
 
 func (s *spoiler) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stall = false
-	s.moved.Broadcast()
+	s.stall = ""
+	s.turn.Broadcast()
 }
 
 // gaveUp reports whether the node has closed a path by itself.
