@@ -2,6 +2,7 @@ package pubsub
 
 import (
 	"sync"
+	"time"
 
 	"github.com/hearthstore/hearth"
 )
@@ -15,6 +16,16 @@ const (
 	// maxHeard and maxHeardBytes bound what is heard of a room while a batch is handed on; who hears more waits for that.
 	maxHeard      = 1024
 	maxHeardBytes = 1 << 20
+)
+
+// A room that is busy gathers: after a batch it rests for restTimes as long as it took to hand it on, unless nothing waits.
+// So one that has much to tell many tells it in fewer and larger pieces, which costs a fraction, and it leaves most of a
+// processor to the others. A rest is no shorter than minRest, else there is none, and no longer than maxRest; it ends when
+// half of what may wait does.
+const (
+	restTimes = 4
+	minRest   = time.Millisecond
+	maxRest   = 50 * time.Millisecond
 )
 
 // Batch is changes of one session that follow each other, at least one, in order. Subscribers keep neither it nor Messages.
@@ -38,17 +49,45 @@ type inbox struct {
 	texts []string
 	spare []string
 	bytes int
-	taken bool // a goroutine takes it
+	taken bool        // a goroutine takes it, or will after the rest
+	rest  *time.Timer // nil before the first rest
 }
 
-// put adds a text and reports whether somebody has to begin to take, and whether more waits than should.
-func (in *inbox) put(text string) (begin, full bool) {
+// What has to be done when something was put into an inbox.
+const (
+	nobody = iota // somebody takes it, or will soon
+	begin         // a goroutine has to begin to take
+	wake          // one has to begin instead of who rests
+	full          // more waits than should
+)
+
+// put adds a text and returns what has to be done.
+func (in *inbox) put(text string) (todo int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.texts = append(in.texts, text)
 	in.bytes += len(text)
-	begin, in.taken = !in.taken, true
-	return begin, len(in.texts) >= maxHeard || in.bytes >= maxHeardBytes
+	switch {
+	case !in.taken:
+		in.taken = true
+		return begin
+	case (len(in.texts) >= maxHeard/2 || in.bytes >= maxHeardBytes/2) && in.rest != nil && in.rest.Stop():
+		return wake
+	case len(in.texts) >= maxHeard || in.bytes >= maxHeardBytes:
+		return full
+	}
+	return nobody
+}
+
+// after has f called after a rest, unless put says wake before.
+func (in *inbox) after(rest time.Duration, f func()) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.rest == nil {
+		in.rest = time.AfterFunc(rest, f)
+	} else {
+		in.rest.Reset(rest)
+	}
 }
 
 // take empties the inbox. give takes the slice back.
@@ -87,10 +126,12 @@ func (in *inbox) empty() bool {
 // behind.
 func (r *room) heard(text string) {
 	r.looked.Store(int64(r.hub.now()))
-	begin, full := r.inbox.put(text)
-	switch {
+	switch r.inbox.put(text) {
 	case begin:
 		r.hub.wg.Go(r.work)
+	case wake:
+		r.hub.wg.Go(r.work)
+		r.hub.wg.Done() // of who rests
 	case full:
 		r.mu.Lock()
 		r.drain()
@@ -98,13 +139,22 @@ func (r *room) heard(text string) {
 	}
 }
 
-// work takes what was heard until nothing waits.
+// work takes what was heard until nothing waits, or the room has earned a rest.
 func (r *room) work() {
 	for {
+		began := r.hub.now()
 		r.mu.Lock()
 		r.drain()
 		r.mu.Unlock()
 		if r.inbox.done() {
+			return
+		}
+		if rest := min(restTimes*(r.hub.now()-began), maxRest); rest >= minRest {
+			r.hub.wg.Add(1) // until the rest is over: the hub's Close waits for it
+			r.inbox.after(rest, func() {
+				defer r.hub.wg.Done()
+				r.work()
+			})
 			return
 		}
 	}

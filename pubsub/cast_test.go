@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hearthstore/hearth"
 )
@@ -129,6 +131,96 @@ func TestWhatIsHeardMeanwhileIsABatch(t *testing.T) {
 	if e.heard != n+1 || e.most != MaxBatch {
 		t.Errorf("hears %d of %d, %d at once at most", e.heard, n+1, e.most)
 	}
+}
+
+// slowEar takes its time, and notes how much.
+type slowEar struct {
+	crowdEar
+	takes time.Duration
+	sizes []int
+	given atomic.Int64 // changes, for who looks while it goes on
+}
+
+func (e *slowEar) DeliverBatch(b *Batch) {
+	time.Sleep(e.takes)
+	e.sizes = append(e.sizes, len(b.Messages))
+	e.crowdEar.DeliverBatch(b)
+	e.given.Add(int64(len(b.Messages)))
+}
+
+func newSlowEar(t *testing.T, takes time.Duration) (*Hub, *fakeLog, *slowEar) {
+	t.Helper()
+	h, r, l := newCrowd(t)
+	e := &slowEar{crowdEar: crowdEar{ear: t, name: "it", next: 1}, takes: takes}
+	s := &Subscription{room: r, to: e}
+	r.add(s)
+	s.Activate(l.at())
+	h.hear("r", l.add())
+	synctest.Wait() // the first is what the hub goes on from
+	return h, l, e
+}
+
+// A room that is told faster than it can hand on gathers what comes: four fifths of the time nothing is handed on.
+func TestBusyRoomGathers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n, takes = 1000, 10 * time.Millisecond
+		h, l, e := newSlowEar(t, takes)
+		began := time.Now()
+		for range n {
+			h.hear("r", l.add())
+			time.Sleep(time.Millisecond)
+		}
+		h.wg.Wait()
+		busy, all := time.Duration(len(e.sizes))*takes, time.Since(began)
+		if e.heard != n+1 || busy < all/10 || busy > all/4 {
+			t.Errorf("of %d changes %d were heard, in batches of %v: %v of %v", n, e.heard, e.sizes, busy, all)
+		}
+	})
+}
+
+// One that is told no faster than it hands on waits for nothing.
+func TestQuietRoomDoesNotRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n, takes = 10, 10 * time.Millisecond
+		h, l, e := newSlowEar(t, takes)
+		for range n {
+			before := e.given.Load()
+			h.hear("r", l.add())
+			time.Sleep(takes + 1)
+			if e.given.Load() != before+1 {
+				t.Errorf("a change was not handed on at once")
+			}
+		}
+	})
+}
+
+// A rest ends when much waits.
+func TestMuchEndsTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const takes = 10 * time.Millisecond
+		h, l, e := newSlowEar(t, takes)
+		h.hear("r", l.add())
+		time.Sleep(takes / 2)
+		h.hear("r", l.add())
+		time.Sleep(takes + 1) // it has handed on the one, and rests before the other
+		heard := e.given.Load()
+		for range maxHeard/2 - 2 {
+			h.hear("r", l.add())
+		}
+		time.Sleep(takes + 1)
+		if e.given.Load() != heard {
+			t.Fatalf("it does not rest")
+		}
+		h.hear("r", l.add())
+		time.Sleep(takes + 1)
+		if e.given.Load() != heard+MaxBatch {
+			t.Errorf("it still rests with %d waiting", maxHeard/2)
+		}
+		h.wg.Wait()
+		if e.given.Load() != maxHeard/2+1 {
+			t.Errorf("%d were heard", e.given.Load())
+		}
+	})
 }
 
 // Who begins within what is heard meanwhile, and becomes a batch, is given only what comes after.
