@@ -19,9 +19,16 @@ type socket struct {
 
 	conn   *conn
 	handle *netpoll.Handle // nil: it can't be parked
-	parked atomic.Bool     // who makes it false has to see to it that somebody reads
-	poked  atomic.Bool     // it is closed, or a read has a deadline: it must not be parked
+	state  atomic.Int32
+	poked  atomic.Bool // it is closed, or a read has a deadline: it must not be parked
 }
+
+// States of a socket.
+const (
+	beingRead int32 = iota // somebody reads it
+	woken                  // the same, and something may have come that the reader has not seen
+	parked                 // who takes it out of that has to see to it that somebody reads
+)
 
 // scratch is what a reader needs while it has something to read.
 type scratch struct {
@@ -71,21 +78,26 @@ func (c *conn) park() bool {
 		return false
 	}
 	c.giveBack()
-	h := k.handle // whoever takes over may end the connection
-	k.parked.Store(true)
-	if k.poked.Load() || h.Arm() != nil {
-		if k.parked.CompareAndSwap(true, false) {
+	for !k.state.CompareAndSwap(beingRead, parked) {
+		k.state.Store(beingRead)
+		if k.poked.Load() || k.handle.Pending() {
 			c.borrow()
-			return false // nobody was told
+			return false
 		}
 	}
-	return true
+	return true // whoever has taken over may have ended the connection by now
 }
 
 // Ready implements netpoll.Waiter.
 func (k *socket) Ready() {
-	if k.parked.CompareAndSwap(true, false) {
-		go k.conn.serve() // ends when it is parked again, or closed; the server's Close waits for the connection
+	for {
+		switch state := k.state.Load(); {
+		case state == woken, state == beingRead && k.state.CompareAndSwap(beingRead, woken):
+			return
+		case state == parked && k.state.CompareAndSwap(parked, beingRead):
+			go k.conn.serve() // ends when it is parked again, or closed; the server's Close waits for the connection
+			return
+		}
 	}
 }
 

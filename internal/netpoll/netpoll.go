@@ -1,6 +1,6 @@
 // Package netpoll tells when sockets can be read, so that nobody has to stand by each of them: an idle connection costs
 // an entry here instead of a goroutine with its stack and buffers. It is there on Linux, by epoll; elsewhere New says
-// ErrUnsupported, and a goroutine has to read. It reads nothing, and knows nothing of what is read.
+// ErrUnsupported, and a goroutine has to read. It takes nothing, and knows nothing of what is read.
 package netpoll
 
 import "errors"
@@ -8,8 +8,8 @@ import "errors"
 // ErrUnsupported is what New returns where there is no poller.
 var ErrUnsupported = errors.New("netpoll: not on this system")
 
-// Waiter is told that its socket can be read, has been closed by the other side, or has failed.
+// Waiter is told that something has come to its socket: bytes, or its end.
 type Waiter interface {
-	// Ready is called by the poller's one goroutine, and must not block.
+	// Ready is called by the poller's one goroutine, and must not block. It may come when what it tells of has been read.
 	Ready()
 }

@@ -8,10 +8,8 @@ import (
 )
 
 const (
-	// once: an entry that fired is silent until it is armed again.
-	once = 1 << 30 // EPOLLONESHOT, which package syscall lacks
-	// readable is what is waited for.
-	readable = syscall.EPOLLIN | syscall.EPOLLRDHUP | once
+	// arrival is what is told: that something has come, once, and not for as long as it is there.
+	arrival = syscall.EPOLLIN | syscall.EPOLLRDHUP | 1<<31 // EPOLLET, which package syscall has as a negative number
 	// batch is how many sockets are told of at once.
 	batch = 128
 )
@@ -58,35 +56,43 @@ func New() (*Poller, error) {
 func (p *Poller) Run() {
 	events := make([]syscall.EpollEvent, batch)
 	ready := make([]Waiter, 0, batch)
-	for {
-		n := 0
-		err := p.raw.Read(func(fd uintptr) bool {
-			var err error
-			n, err = syscall.EpollWait(int(fd), events, 0)
-			return n > 0 || err != nil && err != syscall.EINTR //nolint:errorlint // an Errno
-		})
-		if err != nil || n < 0 {
-			return
-		}
-		p.mu.Lock()
-		for i := range events[:n] {
-			if h := p.byID[id(&events[i])]; h != nil {
-				ready = append(ready, h.w)
+	_ = p.raw.Read(func(fd uintptr) bool { // is called again when there is more, and returns when the file is closed
+		for {
+			n, err := syscall.EpollWait(int(fd), events, 0)
+			if err == syscall.EINTR { //nolint:errorlint // an Errno
+				continue
+			}
+			if err != nil {
+				return true
+			}
+			ready = p.waiters(ready[:0], events[:n])
+			for _, w := range ready {
+				w.Ready()
+			}
+			clear(ready)
+			if n < len(events) {
+				return false
 			}
 		}
-		p.mu.Unlock()
-		for _, w := range ready {
-			w.Ready()
+	})
+}
+
+// waiters appends those whom events concern.
+func (p *Poller) waiters(to []Waiter, events []syscall.EpollEvent) []Waiter {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range events {
+		if h := p.byID[id(&events[i])]; h != nil {
+			to = append(to, h.w)
 		}
-		clear(ready)
-		ready = ready[:0]
 	}
+	return to
 }
 
 // Close ends Run, and frees the poller once it has.
 func (p *Poller) Close() error { return p.file.Close() }
 
-// Add has a socket watched for w, which hears nothing of it before it is armed.
+// Add has a socket watched for w, which is told at once if something is there to read, and then of each time that more comes.
 func (p *Poller) Add(raw syscall.RawConn, w Waiter) (*Handle, error) {
 	h := &Handle{p: p, raw: raw, w: w}
 	p.mu.Lock()
@@ -94,16 +100,24 @@ func (p *Poller) Add(raw syscall.RawConn, w Waiter) (*Handle, error) {
 	h.id = p.last
 	p.byID[h.id] = h
 	p.mu.Unlock()
-	if err := h.control(syscall.EPOLL_CTL_ADD, once); err != nil {
+	if err := h.control(syscall.EPOLL_CTL_ADD, arrival); err != nil {
 		p.forget(h)
 		return nil, err
 	}
 	return h, nil
 }
 
-// Arm makes the poller tell the waiter once, as soon as there is something to read, or at once if there is already. It
-// fails if the socket is closed or was removed.
-func (h *Handle) Arm() error { return h.control(syscall.EPOLL_CTL_MOD, readable) }
+// Pending reports whether a read would find something: bytes, the end, or an error. It is for who was told while reading, and
+// may have read already what it was told of.
+func (h *Handle) Pending() bool {
+	pending := true
+	_ = h.raw.Control(func(fd uintptr) {
+		var b [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		pending = err != syscall.EAGAIN //nolint:errorlint // an Errno
+	})
+	return pending
+}
 
 // Remove ends the watch; it has to be called before the socket is closed. Ready may still be running when it returns.
 func (h *Handle) Remove() {

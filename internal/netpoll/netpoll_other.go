@@ -22,8 +22,8 @@ func (*Poller) Close() error { return nil }
 // Add returns ErrUnsupported.
 func (*Poller) Add(syscall.RawConn, Waiter) (*Handle, error) { return nil, ErrUnsupported }
 
-// Arm returns ErrUnsupported.
-func (*Handle) Arm() error { return ErrUnsupported }
+// Pending reports true.
+func (*Handle) Pending() bool { return true }
 
 // Remove does nothing.
 func (*Handle) Remove() {}

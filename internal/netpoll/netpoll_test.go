@@ -3,6 +3,7 @@
 package netpoll
 
 import (
+	"io"
 	"net"
 	"syscall"
 	"testing"
@@ -65,60 +66,102 @@ func rawOf(t *testing.T, c *net.TCPConn) syscall.RawConn {
 	return raw
 }
 
+// none fails if the waiter is told of something that has not come. What comes to another afterwards is told of after it.
+func none(t *testing.T, p *Poller, w waiter) {
+	t.Helper()
+	ours, theirs := pair(t)
+	marker := make(waiter, 10)
+	h, err := p.Add(rawOf(t, ours), marker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Remove()
+	if _, err := theirs.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	<-marker
+	if len(w) != 0 {
+		t.Errorf("told %d times of nothing", len(w))
+	}
+}
+
 func TestReady(t *testing.T) {
 	p := start(t)
 	ours, theirs := pair(t)
 	w := make(waiter, 10)
-	h, err := p.Add(rawOf(t, ours), w)
-	if err != nil {
-		t.Fatal(err)
-	}
 	write := func() {
+		t.Helper()
 		if _, err := theirs.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	arm := func() {
-		if err := h.Arm(); err != nil {
+	read := func(n int) {
+		t.Helper()
+		if _, err := io.ReadFull(ours, make([]byte, n)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write() // before it is armed
-	arm()
-	<-w
-	write() // it isn't armed any more
-	other, peer := pair(t)
-	w2 := make(waiter, 10)
-	h2, err := p.Add(rawOf(t, other), w2)
+	write() // what came before is not lost
+	h, err := p.Add(rawOf(t, ours), w)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := h2.Arm(); err != nil {
-		t.Fatal(err)
-	}
-	if err := peer.CloseWrite(); err != nil { // a half-closed one is readable
-		t.Fatal(err)
-	}
-	<-w2
-	if len(w) != 0 {
-		t.Error("told twice of what was armed once")
-	}
-	arm() // what came before is not lost
 	<-w
-	h.Remove()
-	if h.Arm() == nil {
-		t.Error("a removed one is armed")
+	none(t, p, w) // of what is still there nothing is told
+	if !h.Pending() {
+		t.Error("a byte is not pending")
 	}
-	h2.Remove()
-	if err := other.Close(); err != nil {
+	write() // but of more that comes
+	<-w
+	read(2)
+	none(t, p, w)
+	if h.Pending() {
+		t.Error("what was read is pending")
+	}
+	if err := theirs.CloseWrite(); err != nil { // a half-closed one is readable
 		t.Fatal(err)
 	}
-	if h2.Arm() == nil {
-		t.Error("a closed one is armed")
+	<-w
+	if !h.Pending() {
+		t.Error("the end is not pending")
+	}
+	h.Remove()
+	if err := ours.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !h.Pending() {
+		t.Error("nothing is pending in a closed one, whose reads end")
 	}
 	if len(p.byID) != 0 {
 		t.Errorf("%d are kept", len(p.byID))
 	}
+}
+
+// A batch of events is told of whole, however many there are.
+func TestManyAtOnce(t *testing.T) {
+	p := start(t)
+	w := make(waiter, 3*batch)
+	var ends []*net.TCPConn
+	for range 2*batch + 5 {
+		ours, theirs := pair(t)
+		h, err := p.Add(rawOf(t, ours), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Remove()
+		ends = append(ends, theirs)
+	}
+	p.mu.Lock() // holds the poller up, while they come
+	for _, c := range ends {
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.mu.Unlock()
+	for range ends {
+		<-w
+	}
+	none(t, p, w)
 }
 
 // A handle of a closed socket has no power over the next one that has its number.
@@ -131,23 +174,15 @@ func TestNumberUsedAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := h.Arm(); err != nil {
-			t.Fatal(err)
-		}
 		h.Remove()
 		_ = ours.Close()
 		next, peer := pair(t)
-		w2 := make(waiter, 1)
+		w2 := make(waiter, 10)
 		h2, err := p.Add(rawOf(t, next), w2)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h.Arm() == nil {
-			t.Fatal("the old handle can be armed")
-		}
-		if err := h2.Arm(); err != nil {
-			t.Fatal(err)
-		}
+		h.Remove() // again
 		_, _ = peer.Write([]byte("x"))
 		<-w2
 		h2.Remove()
