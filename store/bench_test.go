@@ -14,7 +14,7 @@ import (
 func BenchmarkVerbs(b *testing.B) {
 	server := redistest.Real(b)
 	client := server.Client(b)
-	s, err := store.New(b.Context(), client, store.Options{})
+	s, err := store.New(b.Context(), client, store.Options{Limits: hearth.Limits{MaxOps: 1 << 30}})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -40,6 +40,15 @@ func BenchmarkVerbs(b *testing.B) {
 	}{
 		{"set", func(b *testing.B, room string, w store.Writer, _ int) error {
 			_, err := s.Set(b.Context(), room, w, "k", value, nil, hearth.Life{})
+			return err
+		}},
+		{"set with an op_id", func(b *testing.B, room string, w store.Writer, i int) error {
+			w.Op = strconv.Itoa(i)
+			_, err := s.Set(b.Context(), room, w, "k", value, nil, hearth.Life{})
+			return err
+		}},
+		{"update of one entry", func(b *testing.B, room string, w store.Writer, _ int) error {
+			_, err := s.Update(b.Context(), room, w, []hearth.Op{{Kind: hearth.OpSet, Key: "k", Data: value}})
 			return err
 		}},
 		{"broadcast", func(b *testing.B, room string, w store.Writer, _ int) error {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/hearthstore/hearth"
 )
 
 // A script's text is put together from files. A line "-- include: a b" is replaced by the files of those names, in that
@@ -15,29 +17,63 @@ import (
 // alone needs: a script pays for each function that it defines, every time it runs, so what most runs don't need is defined
 // only where it is needed.
 //
-// The names of keys that a text uses are defined before it, those that only a branch uses in the branch: see keyNames.
+// A line "-- include: a(x, y)" looks like a call and is replaced by what the file a says, with x, y in the place of "..." and
+// in a block of its own. So what happens once in a run has one text for all scripts and is no function: one that shares ten
+// names with its script costs as much as a command.
+//
+// The names of keys that a text uses are defined before it, those that only a branch uses in the branch: see keyNames. What
+// of all that nothing uses in the end is left out: see prune. Limits are put in as the numbers that they are, and of the
+// session's state a script reads the fields that it names: see stateFields.
 
 const includes = "-- include: "
 
 var (
-	comment = regexp.MustCompile(`--[^\n]*`)
-	word    = regexp.MustCompile(`[A-Za-z_]+`)
+	comment  = regexp.MustCompile(`--[^\n]*`)
+	word     = regexp.MustCompile(`[A-Za-z_]+`)
+	called   = regexp.MustCompile(`^(_[a-z_]+)\((.*)\)$`)
+	defined  = regexp.MustCompile(`^( *)local (?:(function) ([a-z_]+)\(|([A-Z_]+) = )`)
+	field    = regexp.MustCompile(`\bstate\.([a-z]+)`)
+	toNumber = regexp.MustCompile(`\bnum\(`)
 )
+
+// number is what scripts call num: the one way by which a number becomes text, for a real server prints 14 digits otherwise.
+const number = "string.format('%d', "
+
+// included returns the parts that a line includes, none if it is no include, and what it hands to one that it "calls".
+func included(line string) (parts []string, given string, call bool) {
+	list, ok := strings.CutPrefix(strings.TrimSpace(line), includes)
+	if !ok {
+		return nil, "", false
+	}
+	if m := called.FindStringSubmatch(list); m != nil {
+		return m[1:2], m[2], true
+	}
+	return strings.Fields(list), "", false
+}
 
 // composer puts one verb's script together.
 type composer struct {
 	keys keyNames // none for a verb that is given all its keys
 }
 
-// composed are the texts of all verbs, without the limits: the same for every store, so they are put together once.
-var composed = sync.OnceValues(func() (map[verb]string, error) {
-	out := make(map[verb]string, len(verbs))
+// composed are the texts of all verbs, each in pieces of which every second one is the name of a limit: the same for every
+// store, so they are put together once.
+var composed = sync.OnceValues(func() (map[verb][]string, error) {
+	limits := limitsOf(hearth.Limits{}, false)
+	out := make(map[verb][]string, len(verbs))
 	for _, v := range verbs {
 		text, err := compose(v)
 		if err != nil {
 			return nil, err
 		}
-		out[v] = text
+		from := 0
+		for _, at := range word.FindAllStringIndex(text, -1) {
+			if name := text[at[0]:at[1]]; limits[name] != "" {
+				out[v] = append(out[v], text[from:at[0]], name)
+				from = at[1]
+			}
+		}
+		out[v] = append(out[v], text[from:])
 	}
 	return out, nil
 })
@@ -50,7 +86,8 @@ func compose(v verb) (string, error) {
 	}
 	var c composer
 	line, _, _ := strings.Cut(text, "\n")
-	for part := range strings.FieldsSeq(strings.TrimPrefix(line, includes)) {
+	parts, _, _ := included(line)
+	for _, part := range parts {
 		switch part {
 		case "_keys":
 			c.keys = roomKeys
@@ -62,19 +99,20 @@ func compose(v verb) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", v, err)
 	}
-	return c.keys.given + out, nil
+	out = stateFields(prune(c.keys.given + out))
+	return toNumber.ReplaceAllLiteralString(out, number), nil
 }
 
 // block returns a text, which may begin with an include, with all that it includes. known are the names of keys that are
 // defined already.
 func (c *composer) block(text string, known map[string]bool) (string, error) {
 	line, rest, _ := strings.Cut(text, "\n")
-	list, ok := strings.CutPrefix(strings.TrimSpace(line), includes)
-	if !ok {
-		list, rest = "", text
+	parts, _, _ := included(line)
+	if parts == nil {
+		rest = text
 	}
 	var body, out strings.Builder
-	for name := range strings.FieldsSeq(list) {
+	for _, name := range parts {
 		part, err := source(name)
 		if err != nil {
 			return "", err
@@ -90,16 +128,51 @@ func (c *composer) block(text string, known map[string]bool) (string, error) {
 		}
 	}
 	for line := range strings.Lines(body.String()) {
-		if strings.HasPrefix(strings.TrimSpace(line), includes) {
-			branch, err := c.block(line, known)
-			if err != nil {
-				return "", err
-			}
-			line = branch
+		if err := c.line(&out, line, known); err != nil {
+			return "", err
+		}
+	}
+	return out.String(), nil
+}
+
+// line writes a line of a text, or all that it includes, as far in as the line is.
+func (c *composer) line(out *strings.Builder, line string, known map[string]bool) error {
+	parts, given, call := included(line)
+	if parts == nil {
+		out.WriteString(line)
+		return nil
+	}
+	text := line
+	if call {
+		part, err := source(parts[0])
+		if err != nil {
+			return err
+		}
+		text = handed(part, given)
+	}
+	text, err := c.block(text, known)
+	if err != nil {
+		return err
+	}
+	if call {
+		text = "do\n" + text + "end\n"
+	}
+	in := line[:len(line)-len(strings.TrimLeft(line, " "))]
+	for line := range strings.Lines(text) {
+		if line != "\n" {
+			out.WriteString(in)
 		}
 		out.WriteString(line)
 	}
-	return out.String(), nil
+	return nil
+}
+
+// handed is a part's text with what it is given.
+func handed(text, given string) string {
+	if given == "" {
+		text = strings.ReplaceAll(text, ", ...", "")
+	}
+	return strings.ReplaceAll(text, "...", given)
 }
 
 // used are the names of keys in a text, in order. A word that only looks like one costs a definition and does no harm.
@@ -111,4 +184,56 @@ func (c *composer) used(text string) iter.Seq[string] {
 		}
 	}
 	return slices.Values(slices.Sorted(maps.Keys(found)))
+}
+
+// prune leaves out the functions and the constants (whose names are in capitals) that nothing after them uses, as far as they
+// are seen. Where they end is told by how far in a line is.
+func prune(text string) string {
+	lines := slices.Collect(strings.Lines(text))
+	words := make([][]string, len(lines))
+	for i, line := range lines {
+		words[i] = word.FindAllString(comment.ReplaceAllString(line, ""), -1)
+	}
+	for i := len(lines) - 1; i >= 0; i-- { // from the end: what is left out uses nothing before it any more
+		m := defined.FindStringSubmatch(lines[i])
+		if m == nil {
+			continue
+		}
+		end := i + 1
+		if m[2] != "" && words[i][len(words[i])-1] != "end" {
+			end += slices.Index(lines[i:], m[1]+"end\n")
+		}
+		if !uses(lines[end:], words[end:], m[1], m[3]+m[4]) {
+			lines, words = slices.Delete(lines, i, end), slices.Delete(words, i, end)
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+// uses reports whether lines use a name, before one that is less far in.
+func uses(lines []string, words [][]string, in, name string) bool {
+	for i, line := range lines {
+		if !strings.HasPrefix(line, in) && line != "\n" {
+			return false
+		}
+		if slices.Contains(words[i], name) {
+			return true
+		}
+	}
+	return false
+}
+
+// stateFields makes of each state.x in a text the place of the field x in the reply to the one command that reads the session's
+// state, and has that command ask for all that is named so: `redis.call('HMGET', S, state)`.
+func stateFields(text string) string {
+	var names []string
+	for _, m := range field.FindAllStringSubmatch(comment.ReplaceAllString(text, ""), -1) {
+		names = append(names, m[1])
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	text = field.ReplaceAllStringFunc(text, func(s string) string {
+		return fmt.Sprintf("state[%d]", slices.Index(names, strings.TrimPrefix(s, "state."))+1)
+	})
+	return strings.Replace(text, "'HMGET', S, state)", "'HMGET', S, '"+strings.Join(names, "', '")+"')", 1)
 }

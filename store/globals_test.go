@@ -173,14 +173,14 @@ func TestGoAndScriptsMakeTheSameKeys(t *testing.T) {
 // A branch's part is put into it, with the keys that it alone uses.
 func TestABranchDefinesWhatItAloneNeeds(t *testing.T) {
 	c := composer{keys: roomKeys}
-	text, err := c.block("call(L) -- M\nif x then\n  -- include: _sums _base\n  call(L, ENDED)\nend\n", map[string]bool{"L": false})
+	text, err := c.block("call(L) -- M\nif x then\n  -- include: _sums _grace\n  call(L, ENDED)\nend\n", map[string]bool{"L": false})
 	if err != nil {
 		t.Fatal(err)
 	}
 	head, branch, found := strings.Cut(text, "if x then\n")
 	if !found || !strings.Contains(head, "local L = ") || !strings.Contains(head, "local ENDED = ") || strings.Contains(head, "SERVED") ||
-		strings.Contains(text, "local M = ") || !strings.Contains(branch, "local SERVED = ") || strings.Contains(branch, "local L") ||
-		!regexp.MustCompile(`(?s)function forget.*function served.*call\(L, ENDED\)\nend\n$`).MatchString(branch) {
+		strings.Contains(text, "local M = ") || !strings.Contains(branch, "local SERVED = ") || strings.Contains(branch, "local L =") ||
+		!regexp.MustCompile(`(?s)function forget.*function await.*call\(L, ENDED\)\nend\n$`).MatchString(branch) {
 		t.Error(text)
 	}
 	if _, err := c.block("if x then\n  -- include: _no_such\nend\n", nil); err == nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"embed"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -105,29 +107,57 @@ func scripts(l hearth.Limits, sharded bool) (map[verb]*redis.Script, error) {
 
 // texts returns the scripts' texts.
 func texts(l hearth.Limits, sharded bool) (map[verb]string, error) {
-	publish := "PUBLISH"
-	if sharded {
-		publish = "SPUBLISH"
-	}
-	config := fmt.Sprintf("local LOG_EVENTS, LOG_SLACK, LOG_BYTES, LOG_AGE = %d, %d, %d, %d\n"+
-		"local MAX_KEYS, MAX_METADATA, MAX_PEERS, MAX_DATA, MAX_GROUPS, MAX_OPS, OP_AGE = %d, %d, %d, %d, %d, %d, %d\n"+
-		"local MAX_LOCKS, MAX_WAITERS, LARGE_ROOM = %d, %d, %d\n"+
-		"local RETENTION, MAX_SUMS, REWIND_GAP = %d, %d, %d\n"+
-		"local GRACE, IMPLICIT_GRACE, NODE_LEASE = %d, %d, %d\n"+
-		"local GONE_TIME, MAX_GONE, MAX_KEPT = %d, %d, %d\n"+
-		"local PUBLISH = '%s'\n",
-		l.LogEvents, max(1, l.LogEvents/16), l.LogBytes, l.LogAge.Milliseconds(),
-		l.MaxKeys, l.MaxMetadata, l.MaxPeers, hearth.MaxSessionData, hearth.MaxGroups, l.MaxOps, opAge,
-		hearth.MaxLocks, hearth.MaxLockWaiters, l.LargeRoom,
-		l.Retention.Milliseconds(), hearth.MaxSummaries, rewindGap,
-		l.Grace.Milliseconds(), max(l.Grace, hearth.MinImplicitGrace).Milliseconds(), l.NodeLease.Milliseconds(),
-		hearth.GoneTime.Milliseconds(), hearth.MaxGone, hearth.MaxKeptWatch, publish)
+	limits := limitsOf(l, sharded)
 	all, err := composed()
 	out := make(map[verb]string, len(all))
-	for v, text := range all {
-		out[v] = config + text
+	for v, pieces := range all {
+		var text strings.Builder
+		for i, piece := range pieces {
+			if i%2 == 1 {
+				piece = limits[piece]
+			}
+			text.WriteString(piece)
+		}
+		out[v] = text.String()
 	}
 	return out, err
+}
+
+// limitsOf is what the names of limits in scripts stand for.
+func limitsOf(l hearth.Limits, sharded bool) map[string]string {
+	publish := "'PUBLISH'"
+	if sharded {
+		publish = "'SPUBLISH'"
+	}
+	out := map[string]string{"PUBLISH": publish}
+	for name, n := range map[string]int64{
+		"LOG_EVENTS":     int64(l.LogEvents),
+		"LOG_SLACK":      int64(max(1, l.LogEvents/16)),
+		"LOG_BYTES":      int64(l.LogBytes),
+		"LOG_AGE":        l.LogAge.Milliseconds(),
+		"MAX_KEYS":       int64(l.MaxKeys),
+		"MAX_METADATA":   int64(l.MaxMetadata),
+		"MAX_PEERS":      int64(l.MaxPeers),
+		"MAX_DATA":       hearth.MaxSessionData,
+		"MAX_GROUPS":     hearth.MaxGroups,
+		"MAX_OPS":        int64(l.MaxOps),
+		"OP_AGE":         opAge,
+		"MAX_LOCKS":      hearth.MaxLocks,
+		"MAX_WAITERS":    hearth.MaxLockWaiters,
+		"LARGE_ROOM":     int64(l.LargeRoom),
+		"RETENTION":      l.Retention.Milliseconds(),
+		"MAX_SUMS":       hearth.MaxSummaries,
+		"REWIND_GAP":     rewindGap,
+		"GRACE":          l.Grace.Milliseconds(),
+		"IMPLICIT_GRACE": max(l.Grace, hearth.MinImplicitGrace).Milliseconds(),
+		"NODE_LEASE":     l.NodeLease.Milliseconds(),
+		"GONE_TIME":      hearth.GoneTime.Milliseconds(),
+		"MAX_GONE":       hearth.MaxGone,
+		"MAX_KEPT":       hearth.MaxKeptWatch,
+	} {
+		out[name] = strconv.FormatInt(n, 10)
+	}
+	return out
 }
 
 func source(name string) (string, error) {

@@ -15,7 +15,7 @@ func TestEveryScriptIsAVerbOrAPartOfOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	included := map[string]bool{}
+	known := map[string]bool{}
 	for _, file := range files {
 		name := strings.TrimSuffix(strings.TrimPrefix(file, "lua/"), ".lua")
 		text, err := source(name)
@@ -29,10 +29,9 @@ func TestEveryScriptIsAVerbOrAPartOfOne(t *testing.T) {
 			t.Errorf("%s decodes or encodes JSON, which the embedded server does otherwise", file)
 		}
 		for line := range strings.Lines(text) {
-			if list, ok := strings.CutPrefix(strings.TrimSpace(line), includes); ok {
-				for part := range strings.FieldsSeq(list) {
-					included["lua/"+part+".lua"] = true
-				}
+			parts, _, _ := included(line)
+			for _, part := range parts {
+				known["lua/"+part+".lua"] = true
 			}
 		}
 		if strings.HasPrefix(name, "_") {
@@ -48,12 +47,12 @@ func TestEveryScriptIsAVerbOrAPartOfOne(t *testing.T) {
 		}
 	}
 	for _, file := range files {
-		if strings.HasPrefix(file, "lua/_") && !included[file] {
+		if strings.HasPrefix(file, "lua/_") && !known[file] {
 			t.Errorf("%s is in no verb", file)
 		}
 	}
-	if len(verbs)+len(included) != len(files) {
-		t.Errorf("%d verbs and %d parts, but %d files", len(verbs), len(included), len(files))
+	if len(verbs)+len(known) != len(files) {
+		t.Errorf("%d verbs and %d parts, but %d files", len(verbs), len(known), len(files))
 	}
 }
 
@@ -66,10 +65,47 @@ func TestScriptsOfOtherLimitsAreOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sharded, err := scripts(hearth.Limits{}.WithDefaults(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, v := range verbs {
-		if byDefault[v].Hash() == other[v].Hash() {
-			t.Errorf("%s is the same whatever the limits", v)
+		if is, want := byDefault[v].Hash() != other[v].Hash(), v == verbJoin || v == verbRoleSet; is != want {
+			t.Errorf("%s is another with other limits: %t", v, is)
 		}
+	}
+	for _, v := range []verb{verbSet, verbBroadcast, verbLeave} {
+		if byDefault[v].Hash() == sharded[v].Hash() {
+			t.Errorf("%s publishes on a cluster as elsewhere", v)
+		}
+	}
+}
+
+// A limit is in scripts as the number that it is; each is in some.
+func TestLimitsAreNumbersInScripts(t *testing.T) {
+	all, err := composed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	met := map[string]bool{}
+	for _, pieces := range all {
+		for i := 1; i < len(pieces); i += 2 {
+			met[pieces[i]] = true
+		}
+	}
+	for name := range limitsOf(hearth.Limits{}, false) {
+		if !met[name] {
+			t.Errorf("%s is in no script", name)
+		}
+	}
+	l := hearth.Limits{}.WithDefaults()
+	l.MaxKeys = 4711
+	made, err := texts(l, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(made[verbSet], ">= 4711 then") || strings.Contains(made[verbSet], "MAX_KEYS") {
+		t.Error("a limit of set's is not the number that it was set to")
 	}
 }
 

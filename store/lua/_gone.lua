@@ -1,5 +1,5 @@
 -- Which 100ms clients have timed out lately: such a client does not join when it comes back, so it has to be told. In GONE is
--- <room>/<peer> → "<when> <user as a JSON string>". Needs _base and now.
+-- <room>/<peer> → "<when> <user as a JSON string>". Needs now.
 
 -- note_gone takes note of a peer that has timed out, whose record was r; kept is how many GONE has. Beyond a number no more are
 -- kept: a client that is not told finds out by its next call.

@@ -1,4 +1,4 @@
--- Peers whose socket is gone. Needs _record, _base and now. Such a peer is a member still; its record has no incarnation and no
+-- Peers whose socket is gone. Needs _record and now. Such a peer is a member still; its record has no incarnation and no
 -- lease, and DUE has the deadline by which it has to be back.
 
 local function grace_of(r) return string.find(r.flags, 'i', 1, true) and IMPLICIT_GRACE or GRACE end
@@ -6,7 +6,7 @@ local function grace_of(r) return string.find(r.flags, 'i', 1, true) and IMPLICI
 -- await lets a peer be away until a time. What names it elsewhere goes first, so that it succeeds when memory is full.
 local function await(room, peer, r, till)
   local place = room .. '/' .. peer
-  redis.call('SREM', served(r.inc), place)
+  redis.call('SREM', SERVED .. r.inc, place)
   r.inc = ''
   redis.call('HSET', BASE .. 'c:' .. room, peer, pack_record(r))
   redis.call('ZADD', DUE, num(till), 'peer/' .. place)

@@ -1,13 +1,9 @@
--- Changing a peer's groups. Needs _event, _peer and _writer.
+-- Changing a peer's groups. Needs _event, _record, _writer and _once.
 -- ARGV[8]: the peer to change, ARGV[9]: the group.
 
 -- regroup runs a group verb: change(list) returns the new list, or nil for no change, or nil and a refusal.
 local function regroup(change)
-  local refusal = fence()
-  if refusal then return {refusal} end
-  local first, full = repeated()
   if first then return {'ok', first} end
-  if full then return {full} end
   local rec = redis.call('HGET', C, ARGV[8])
   if not rec then return {'not_found'} end
   local data = redis.call('HGET', P, ARGV[8])
@@ -19,9 +15,9 @@ local function regroup(change)
   if new then
     r.groups = table.concat(new, ',')
     redis.call('HSET', C, ARGV[8], pack_record(r))
-    emit('update', ARGV[8], r.conn, shown(r, '*'), peer_extra(r), peer_body(ARGV[8], r, data))
-    commit()
+    -- include: _updated(ARGV[8], r, data)
+    -- include: _commit()
   end
-  remember(r.groups)
+  if remember then remember(r.groups) end
   return {'ok', r.groups}
 end

@@ -1,4 +1,4 @@
--- Whether anybody may be timed out. Needs _base and now. The store's clock runs on while the store is away: who could not
+-- Whether anybody may be timed out. Needs now. The store's clock runs on while the store is away: who could not
 -- be renewed meanwhile is not to blame, so for a lease and the grace after it nobody is timed out.
 
 -- held returns until when nobody is, nil if somebody may be. BEAT says when the partition was last looked after.

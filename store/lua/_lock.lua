@@ -1,4 +1,4 @@
--- Locks. Needs _event, _record and _time. A holding in K is "<token> <peer> <expires_at> <ttl>" and a line for each pattern of
+-- Locks. Needs _emits, _record and _time. A holding in K is "<token> <peer> <expires_at> <ttl>" and a line for each pattern of
 -- keys that it binds. A waiter is <lock>/<ticket> in Q, and in Z "<peer> <conn> <deadline> <ttl> <role>", its op_id and the
 -- patterns.
 -- The field bl of S names the locks that bind keys, a space after each.
@@ -13,11 +13,12 @@ end
 
 -- bind notes that a lock binds keys, or that it doesn't.
 local function bind(name, keys)
+  local bound = state.bl or ''
   local kept = string.gsub(bound, '%S+ ', function(n) if n == name .. ' ' then return '' end end)
   if keys ~= '' then kept = kept .. name .. ' ' end
   if kept ~= bound then
-    bound = kept
-    redis.call('HSET', S, 'bl', bound)
+    state.bl = kept
+    redis.call('HSET', S, 'bl', kept)
   end
 end
 
@@ -28,14 +29,14 @@ local function keep_lock(l)
   bind(l.name, l.keys)
 end
 
-local function emit_lock(l, state)
-  emit('lock', l.peer, '-', '*', l.name .. ' ' .. state .. ' ' .. l.token .. ' ' .. l.expires,
-    '"name":"' .. l.name .. '","state":"' .. state .. '","peer_id":"' .. l.peer .. '","token":' .. l.token)
+local function emit_lock(l, is)
+  emit('lock', l.peer, '-', '*', l.name .. ' ' .. is .. ' ' .. l.token .. ' ' .. l.expires,
+    '"name":"' .. l.name .. '","state":"' .. is .. '","peer_id":"' .. l.peer .. '","token":' .. l.token)
 end
 
 -- hold gives a free lock to a peer, by a change of its own; keys is the patterns, each with a newline after it.
 local function hold(name, peer, ttl, keys)
-  local l = {name = name, peer = peer, ttl = ttl, keys = keys, token = upcoming(), expires = num(now + tonumber(ttl))}
+  local l = {name = name, peer = peer, ttl = ttl, keys = keys, token = coming, expires = num(now + tonumber(ttl))}
   keep_lock(l)
   redis.call('ZADD', W, 0, peer .. '/l/' .. name)
   emit_lock(l, 'acquired')
@@ -79,12 +80,12 @@ local function hand_on(name)
 end
 
 -- free ends a holding, tells why, and hands the lock on.
-local function free(l, state)
+local function free(l, is)
   redis.call('HDEL', K, l.name)
   redis.call('ZREM', W, l.peer .. '/l/' .. l.name)
   redis.call('ZREM', X, 'l/' .. l.name)
   bind(l.name, '')
-  emit_lock(l, state)
+  emit_lock(l, is)
   hand_on(l.name)
 end
 
@@ -126,11 +127,11 @@ end
 -- barred returns why a write of these keys by a peer ('' a server) is refused, and the lock: lock_lost if it names a
 -- holding (name, token) that isn't the current one; lock_held if a key is bound to a lock that somebody else holds.
 local function barred(keys, peer, name, token)
-  if name == '' and bound == '' then return nil end
   if name ~= '' then
     local l = current(name)
     if not l or l.token ~= token then return 'lock_lost', l end
   end
+  local bound = state.bl or ''
   if bound == '' then return nil end
   local matches = matcher(keys)
   for n in string.gmatch(bound, '%S+') do

@@ -1,7 +1,4 @@
--- Changing metadata entries. Needs _event, _time and _entry.
-
--- data_of returns the value in an entry's record.
-local function data_of(rec) return string.sub(rec, string.find(rec, '\n', 1, true) + 1) end
+-- Changing metadata entries. Needs _emits, _time and _entry.
 
 -- settle notes when an entry ends and whom it goes with; oldexp and oldowner are of the one that it replaces.
 local function settle(key, oldexp, oldowner, exp, owner)
@@ -16,18 +13,23 @@ local function settle(key, oldexp, oldowner, exp, owner)
   end
 end
 
--- put writes an entry, by the change that comes next.
+-- put writes an entry, by the change that comes next, and returns its JSON.
 local function put(key, oldexp, oldowner, data, by, exp, owner)
-  redis.call('HSET', M, key, entry_record(data, by, exp, owner))
+  local rec, json, tail
+  -- include: _written(key, data, by, exp, owner)
+  redis.call('HSET', M, key, rec)
   settle(key, oldexp, oldowner, exp, owner)
+  return json .. data .. tail
 end
 
--- drop removes an entry.
-local function drop(key, old)
-  local _, exp, owner = head_of(old)
+-- drop removes an entry, by the change that comes next, and returns the JSON of its deletion and what it counted.
+local function drop(key, old, by, why)
+  local _, exp, owner, from = head_of(old)
   redis.call('HDEL', M, key)
-  if exp ~= '-' then redis.call('ZREM', X, 'k/' .. key) end
-  if owner ~= '-' then redis.call('ZREM', W, owner .. '/k/' .. key) end
+  settle(key, exp, owner, '-', '-')
+  local rec, json, tail
+  -- include: _written(key, nil, by, '-', '-', why)
+  return json .. 'null,"deleted":true' .. tail, weight(key, old, from)
 end
 
 -- joined is table.concat for lists of any length: the embedded server can't concat thousands at once.
@@ -50,15 +52,15 @@ local function discard(keys, why)
   for _, key in ipairs(keys) do
     local rec = redis.call('HGET', M, key)
     if rec then
-      drop(key, rec)
-      bytes = bytes + weight(key, rec)
+      local json, counted = drop(key, rec, '-', why)
+      bytes = bytes + counted
       gone[#gone + 1] = key
-      jsons[#jsons + 1] = entry_json(key, nil, '-', '-', '-', why)
+      jsons[#jsons + 1] = json
     end
   end
   if #gone == 0 then return end
-  metabytes = metabytes - bytes
-  redis.call('HSET', S, 'mb', num(metabytes))
+  state.mb = num(state.mb - bytes)
+  redis.call('HSET', S, 'mb', state.mb)
   emit_meta('-', gone, jsons)
 end
 

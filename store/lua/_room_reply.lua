@@ -6,8 +6,7 @@ local function room_reply()
   local out, texts = {'ok'}, settings()
   for _, name in ipairs(SETTINGS) do out[#out + 1] = setting(texts[name]) and texts[name] or '' end
   if session then
-    local hidden = redis.call('HGET', S, 'hid')
-    for _, v in ipairs({session, epoch, started, num(seq), last, num(redis.call('HLEN', C) - tonumber(hidden or 0))}) do
+    for _, v in ipairs({session, epoch, state.at, seqtext, last, num(redis.call('HLEN', C) - (state.hid or 0))}) do
       out[#out + 1] = v
     end
   end

@@ -1,4 +1,4 @@
--- include: _partition _base
+-- include: _partition
 -- begin: a node begins an incarnation in a partition: from now on it may have peers with sockets there.
 -- KEYS: 1 due, 2 no key (keyspace.whole).
 -- ARGV: 1 incarnation.

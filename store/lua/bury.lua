@@ -1,4 +1,4 @@
--- include: _keys _record _base _dead
+-- include: _keys _record _dead
 -- bury: forget where some of those were who were in a session that ended for all. Whoever sweeps may call it.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 session, 3 scan cursor, 4 about how many.
@@ -11,7 +11,7 @@ for i = 1, #found[2], 2 do
   local now = rec and unpack_record(rec)
   if not now or now.user ~= r.user then redis.call('ZREM', USERS, r.user .. '\n' .. ROOM .. '/' .. peer) end
   local place = ROOM .. '/' .. peer
-  if r.inc ~= '' and (not now or now.inc ~= r.inc) then redis.call('SREM', served(r.inc), place) end
+  if r.inc ~= '' and (not now or now.inc ~= r.inc) then redis.call('SREM', SERVED .. r.inc, place) end
   if r.inc == '' and (not now or now.inc ~= '') then redis.call('ZREM', DUE, 'peer/' .. place) end
   redis.call('HDEL', dead, peer)
 end

@@ -1,15 +1,11 @@
--- include: _keys _event _check_log _record _writer _check_times _time _lock _entry _meta
+-- include: _keys _event _check_log _record _writer _once _check_times _emits _time _lock _entry _meta
 -- delete: remove one metadata entry; an absent one is no change.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 key, 9 expected change_version ('' for any), 10 lock and 11 its token ('' for none).
 -- Returns: {refusal}, {'lock_held' or 'lock_lost', lock, its record or false}, {'version_conflict', session, current entry
 --   or false} or {'ok', session, "<seq> <at>"}; seq is 0 if nothing was there.
 local KEY, EXPECTED = ARGV[8], ARGV[9]
-local refusal = fence()
-if refusal then return {refusal} end
-local first, full = repeated()
 if first then return {'ok', session, first} end
-if full then return {full} end
 lapse({KEY})
 local why, lock = barred({KEY}, PEER, ARGV[10], ARGV[11])
 if why then return refuse(why, lock and lock.name, lock and lock.rec) end
@@ -18,13 +14,12 @@ if EXPECTED ~= '' and EXPECTED ~= head_of(old) then return refuse('version_confl
 
 local result = '0 0'
 if old then
-  local bytes = metabytes - weight(KEY, old)
-  drop(KEY, old)
-  emit_meta(BY, {KEY}, {entry_json(KEY, nil, BY, '-', '-')})
-  commit('mb', num(bytes))
+  local json, counted = drop(KEY, old, BY)
+  emit_meta(BY, {KEY}, {json})
+  commit('mb', num(state.mb - counted))
   result = seqtext .. ' ' .. at
 else
   flush()
 end
-remember(result)
+if remember then remember(result) end
 return {'ok', session, result}

@@ -1,15 +1,11 @@
--- include: _keys _event _check_log _record _peer _base _writer _leave
+-- include: _keys _event _check_log _record _writer _once
 -- disconnect: remove a user's peers from a room.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 user (JSON string), 9 free text (JSON string), 10 how many at most.
 -- Returns: {refusal} or {'ok', "<how many were removed> <1 if there may be more, else 0>"}.
 local WHO, MOST = ARGV[8] .. '\n' .. ROOM, tonumber(ARGV[10])
-local refusal = fence()
-if refusal then return {refusal} end
-local first, full = repeated()
 if first then return {'ok', first} end
-if full then return {full} end
--- All that begins with the user, the room and a slash: see depart.
+-- All that begins with the user, the room and a slash: see _leave.
 local members, removed = redis.call('ZRANGEBYLEX', USERS, '[' .. WHO .. '/', '(' .. WHO .. '0', 'LIMIT', 0, MOST), 0
 for _, member in ipairs(members) do
   local peer = string.sub(member, #WHO + 2)
@@ -19,9 +15,12 @@ for _, member in ipairs(members) do
     redis.call('ZREM', USERS, member)
   else
     removed = removed + 1
-    if depart(peer, r, 'removed', BY, ARGV[9]) == 1 then return {'ok', num(removed) .. ' 0'} end
+    local ended
+    -- include: _leave(peer, r, 'removed', BY, ARGV[9])
+    -- include: _next
+    if ended == 1 then return {'ok', num(removed) .. ' 0'} end
   end
 end
 local result = num(removed) .. (#members == MOST and ' 1' or ' 0')
-remember(result)
+if remember then remember(result) end
 return {'ok', result}

@@ -1,4 +1,4 @@
--- include: _keys _event _check_log _record _check_times _time _lock _entry _meta
+-- include: _keys _event _check_log _record _check_times _emits _time _lock _entry _meta
 -- expire: entries and locks of a room whose time is over end. Whoever sweeps may call it, any number of times.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3 how many at most.

@@ -1,4 +1,4 @@
--- include: _keys _event _check_log _record _peer _base _gone _hold _leave
+-- include: _keys _event _check_log _record _gone _hold
 -- expire_peer: a peer did not come back in its grace, or did not renew the lease by which it joined over HTTP. Whoever sweeps
 -- may call it, any number of times.
 -- KEYS: the room's.
@@ -20,6 +20,7 @@ if till then
   return {'ok', 0}
 end
 local gone = redis.call('HLEN', GONE)
-depart(ARGV[3], r, 'timed_out', '-', '""')
+local ended
+-- include: _leave(ARGV[3], r, 'timed_out', '-', '""')
 note_gone(ROOM .. '/' .. ARGV[3], r, gone)
 return {'ok', 1}

@@ -3,7 +3,5 @@
 -- KEYS: the room's.
 -- ARGV: 1 session ('' if any), 2 key.
 -- Returns: {refusal} or the header of _reader and the entry (false if absent).
-if refusal then return {refusal} end
-local out = header()
-out[#out + 1] = redis.call('HGET', M, ARGV[2])
+out[8] = redis.call('HGET', M, ARGV[2])
 return out

@@ -1,4 +1,4 @@
--- include: _partition _base _gone
+-- include: _partition _gone
 -- gone_trim: forget the 100ms clients of a partition that timed out long enough ago.
 -- KEYS: 1 due, 2 no key (keyspace.whole).
 -- ARGV: none.

@@ -1,4 +1,4 @@
--- include: _keys _event _check_log _record _peer _writer _group
+-- include: _keys _event _check_log _record _writer _once _group
 -- group_add: put a peer into a group; being in it already is no change.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 the peer to change, 9 group.

@@ -1,4 +1,4 @@
--- include: _partition _base _record _grace
+-- include: _partition _record _grace
 -- hand_over: sockets of a partition are gone. Their peers are members for the grace time, unless they have another connection by
 -- now. Repeating it is harmless: it does not begin the time anew.
 -- KEYS: 1 due, 2 no key (keyspace.whole).

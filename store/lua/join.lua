@@ -1,4 +1,4 @@
--- include: _keys _event _check_log _record _peer _base
+-- include: _keys _event _check_log _record
 -- join: a peer becomes a member, or its newer connection takes it over. The first member begins the session.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3 peer, 4 user (JSON string), 5 role, 6 name (JSON string, '' if not given),
@@ -22,24 +22,24 @@ if LEASE == '' and not redis.call('ZSCORE', NODES, INC) then return {'lapsed'} e
 if ARGV[17] ~= '0' and now > tonumber(ARGV[17]) then return {'late', now} end
 local rec, present = redis.call('HGET', C, PEER), redis.call('HLEN', C)
 local r = rec and unpack_record(rec)
-local hidden, databytes = unseen, tonumber(state[11] or 0)
-local counts = redis.call('HMGET', S, 'pc', 'pk')
-local joins, peak = tonumber(counts[1] or 0), tonumber(counts[2] or 0) -- hidden peers are in neither
+local unseen, before = tonumber(state.hid or 0), tonumber(state.db or 0)
+local hidden, databytes, started = unseen, before, state.at
+local joins, peak = tonumber(state.pc or 0), tonumber(state.pk or 0) -- hidden peers are in neither
 -- No wrong type: see _check_log. Of a new peer the first write is to USERS.
 if present == 0 or LEASE ~= '' or r and r.inc == '' then redis.call('ZCARD', DUE) end
 local HIDE = string.find(FLAGS, 'h', 1, true)
-local before = databytes
 local olddata = (databytes > 0 or DATA ~= '""' and DATA ~= '') and redis.call('HGET', P, PEER)
 if DATA == '""' then DATA = false elseif DATA == '' then DATA = olddata end
 
-local gone = (BACK or not r) and redis.call('HGET', GONE, PLACE)
+local some = redis.call('EXISTS', GONE, V, R) > 0 -- most rooms have none of them
+local gone = some and (BACK or not r) and redis.call('HGET', GONE, PLACE)
 if BACK and (not r or r.user ~= USER) then
   -- include: _gone
   return {gone_lately(gone, USER) and 'timed_out' or 'absent'}
 end
 if ARGV[13] == '' and (not r or r.conn ~= CONN) then return {'superseded'} end
 if r and r.user ~= USER then return {'peer_exists'} end
-local kept = r and redis.call('HGET', V, 'k/' .. PEER) or ''
+local kept = some and r and redis.call('HGET', V, 'k/' .. PEER) or ''
 local watches, keep = BACK and kept or ARGV[16], nil
 if watches ~= kept then
   -- include: _keep
@@ -48,9 +48,10 @@ if watches ~= kept then
   keep = function() keep_watched(PEER, watches, kept, bytes) end
 end
 if not r then
-  local held, most = redis.call('HMGET', R, 'shut', 'max'), MAX_PEERS
-  if held[1] or held[2] then
+  local most = MAX_PEERS
+  if some then
     -- include: _room
+    local held = redis.call('HMGET', R, 'shut', 'max')
     if setting(held[1]) then return {'room_closed'} end
     most = math.min(setting(held[2]) or MAX_PEERS, MAX_PEERS)
   end
@@ -60,7 +61,7 @@ databytes = databytes - (olddata and #olddata or 0) + (DATA and #DATA or 0)
 if databytes > MAX_DATA and DATA and DATA ~= olddata then return {'too_large'} end
 
 -- No check comes after this line.
-if not r then redis.call('ZADD', USERS, 0, USER .. '\n' .. ROOM .. '/' .. PEER) end
+if not r then redis.call('ZADD', USERS, 0, USER .. '\n' .. PLACE) end
 if not session then
   session, epoch, started = ARGV[13], ARGV[14], num(now)
   redis.call('HSET', S, 'id', session, 'ep', epoch, 'at', started)
@@ -76,17 +77,17 @@ if r then
   replaced, changed = r.conn, (NAME ~= '' and NAME ~= r.name) or DATA ~= olddata
   if NAME ~= '' then r.name = NAME end
   if r.inc == '' then
-    redis.call('ZREM', DUE, 'peer/' .. ROOM .. '/' .. PEER)
+    redis.call('ZREM', DUE, 'peer/' .. PLACE)
   elseif r.inc ~= INC or ARGV[13] == '' then -- a deletion is first, so that who comes back can when memory is full
-    redis.call('SREM', served(r.inc), ROOM .. '/' .. PEER)
+    redis.call('SREM', SERVED .. r.inc, PLACE)
   end
   r.conn, r.inc = CONN, INC
   r.flags = string.gsub(r.flags, 'i', '') .. string.gsub(FLAGS, 'h', '')
 else
   if NAME == '' then NAME = '""' end
-  local role = redis.call('HGET', V, 'u/' .. USER) or ARGV[5] -- one that the user was given wins
+  local role = some and redis.call('HGET', V, 'u/' .. USER) or ARGV[5] -- one that the user was given wins
   r = {conn = CONN, user = USER, role = role, groups = ARGV[8], name = NAME, inc = INC, flags = FLAGS,
-    lease = '', joined = at, seq = upcoming()}
+    lease = '', joined = at, seq = coming}
   present = present + 1
   if HIDE then hidden = hidden + 1 end
   if gone then redis.call('HDEL', GONE, PLACE) end
@@ -94,9 +95,9 @@ end
 local expires = ''
 if LEASE ~= '' then
   expires = num(now + tonumber(LEASE))
-  redis.call('ZADD', DUE, expires, 'peer/' .. ROOM .. '/' .. PEER)
+  redis.call('ZADD', DUE, expires, 'peer/' .. PLACE)
 else
-  redis.call('SADD', served(INC), ROOM .. '/' .. PEER)
+  redis.call('SADD', SERVED .. INC, PLACE)
 end
 r.lease = LEASE
 local own = pack_record(r)
@@ -124,21 +125,23 @@ if BACK then
   end
   left = missed_leaves(r)
 end
+local audience, extra, body
+-- include: _seen(PEER, r, DATA, replaced and '*' or '!', not replaced and 1, present)
 if replaced then
-  emit('conn', PEER, replaced, '0', peer_extra(r), '')
-  if changed then emit('update', PEER, CONN, shown(r, '*', nil, present), peer_extra(r), peer_body(PEER, r, DATA)) end
+  -- include: _emits
+  emit('conn', PEER, replaced, '0', extra, '')
+  if changed then emit('update', PEER, CONN, audience, extra, body) end
 else
-  emit('join', PEER, CONN, shown(r, '!', 1, present), peer_extra(r) .. began, peer_body(PEER, r, DATA))
+  -- include: _emit('join', PEER, CONN, audience, extra .. began, body)
 end
 local count = present - hidden
 if not replaced and not HIDE then
   joins, peak = joins + 1, math.max(peak, count)
 end
 if began ~= '' or hidden ~= unseen or databytes ~= before then
-  commit('hid', num(hidden), 'db', num(databytes), 'pc', num(joins), 'pk', num(peak))
-else
-  commit('pc', num(joins), 'pk', num(peak))
+  redis.call('HSET', S, 'hid', num(hidden), 'db', num(databytes))
 end
+-- include: _commit('pc', num(joins), 'pk', num(peak))
 
 -- At most that many others, whichever a scan meets first; a scan of a small room returns all of it. On a return all of them: the
 -- client takes for gone whom the list has not.

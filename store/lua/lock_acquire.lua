@@ -1,4 +1,4 @@
--- include: _keys _event _check_log _record _writer _check_times _time _lock
+-- include: _keys _event _check_log _record _writer _once _check_times _emits _time _lock
 -- lock_acquire: a peer takes a lock, or waits for it. The holder who takes it again extends it: same token, no change.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 lock, 9 ttl (ms), 10 how long to wait (ms, 0: not at all), 11 the holder to be, 12 the
@@ -7,18 +7,14 @@
 --   lowest token that its holding can have} or {'ok', session, "<token> <expires_at>"}.
 local NAME, TTL, WAIT, HOLDER, PATTERNS = ARGV[8], ARGV[9], tonumber(ARGV[10]), ARGV[11], ARGV[12]
 redis.call('ZCARD', DUE) -- no wrong type: see _check_log
-local refusal = fence()
-if refusal then return {refusal} end
-local first, full = repeated()
 if first then return {'ok', session, first} end
-if full then return {full} end
 local rec = redis.call('HGET', C, HOLDER)
 if not rec then return {'not_found'} end
 
 local function granted(l)
   flush()
   local result = l.token .. ' ' .. l.expires
-  remember(result)
+  if remember then remember(result) end
   return {'ok', session, result}
 end
 
@@ -60,4 +56,4 @@ end
 redis.call('HSET', Z, place, HOLDER .. ' ' .. r.conn .. ' ' .. num(deadline) .. ' ' .. TTL .. ' ' .. r.role .. '\n'
   .. OP .. '\n' .. PATTERNS)
 flush()
-return {'waiting', session, upcoming()}
+return {'waiting', session, coming}

@@ -3,8 +3,7 @@
 -- KEYS: the room's.
 -- ARGV: 1 session ('' if any).
 -- Returns: {refusal} or the header of _reader and {lock, record, how many wait, …}.
-if refusal then return {refusal} end
-local out, locks = header(), {}
+local locks = {}
 local held = redis.call('HGETALL', K)
 for i = 1, #held, 2 do
   locks[#locks + 1] = held[i]

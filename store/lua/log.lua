@@ -3,11 +3,9 @@
 -- KEYS: the room's.
 -- ARGV: 1 session ('' if any), 2 seq, 3 how many at most.
 -- Returns: {refusal} or the header of _reader, the seq of the oldest change that the log still has (one past the newest if it is empty), and the changes.
-if refusal then return {refusal} end
-local seq, after, limit = tonumber(state[4]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local seq, after, limit = tonumber(state.seq), tonumber(ARGV[2]), tonumber(ARGV[3])
 local oldest = seq - redis.call('LLEN', L) + 1
 local first = math.max(after + 1, oldest)
-local out = header()
 out[#out + 1] = num(oldest)
 out[#out + 1] = limit > 0 and redis.call('LRANGE', L, num(first - oldest), num(first - oldest + limit - 1)) or {}
 return out

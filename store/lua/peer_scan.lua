@@ -3,7 +3,6 @@
 -- KEYS: the room's.
 -- ARGV: 1 session ('' if any), 2 scan cursor, 3 about how many.
 -- Returns: {refusal} or the header of _reader, the next scan cursor and {peer, record, data, …}.
-if refusal then return {refusal} end
 local found = redis.call('HSCAN', C, ARGV[2], 'COUNT', ARGV[3])
 local peers = {}
 for i = 1, #found[2], 2 do
@@ -12,7 +11,6 @@ for i = 1, #found[2], 2 do
   peers[#peers + 1] = found[2][i + 1]
   peers[#peers + 1] = redis.call('HGET', P, peer) or ''
 end
-local out = header()
 out[#out + 1] = found[1]
 out[#out + 1] = peers
 return out

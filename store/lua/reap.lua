@@ -1,4 +1,4 @@
--- include: _keys _event _check_log _record _peer _base _gone _hold _grace _leave
+-- include: _keys _event _check_log _record _gone _hold _grace
 -- reap: a peer whose node was not heard of for a lease leaves. Whoever sweeps may call it, any number of times.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3 peer, 4 incarnation.
@@ -7,7 +7,7 @@ local PEER, INC = ARGV[3], ARGV[4]
 local rec = redis.call('HGET', C, PEER)
 local r = rec and unpack_record(rec)
 if not r or r.inc ~= INC then
-  redis.call('SREM', served(INC), ROOM .. '/' .. PEER)
+  redis.call('SREM', SERVED .. INC, ROOM .. '/' .. PEER)
   return {'ok', 0}
 end
 -- The grace of some is longer than a lease. It runs from the last sign of their node.
@@ -18,6 +18,7 @@ if till > now then
   return {'ok', 0}
 end
 local gone = redis.call('HLEN', GONE)
-depart(PEER, r, 'timed_out', '-', '""')
+local ended
+-- include: _leave(PEER, r, 'timed_out', '-', '""')
 note_gone(ROOM .. '/' .. PEER, r, gone)
 return {'ok', 1}

@@ -24,6 +24,7 @@ seq = math.max(seq, HEARD) + REWIND_GAP
 local was = epoch
 redis.call('HSET', SUMS, 'e/' .. was, session) -- a cursor of the old log leads to a session that goes on
 epoch, last = NEXT, NEXT
-emit('rewound', '-', '-', '0', was, '')
-commit('ep', epoch, 'was', (redis.call('HGET', S, 'was') or '') .. ' ' .. was)
+coming = num(seq + 1)
+-- include: _emit('rewound', '-', '-', '0', was, '')
+-- include: _commit('ep', epoch, 'was', (state.was or '') .. ' ' .. was)
 return {'ok', 1}

@@ -3,5 +3,4 @@
 -- KEYS: the room's.
 -- ARGV: 1 session ('' if any).
 -- Returns: {refusal} or the header of _reader.
-if refusal then return {refusal} end
-return header()
+return out

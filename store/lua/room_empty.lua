@@ -1,4 +1,4 @@
--- include: _keys _event _check_log _finish
+-- include: _keys _event _check_log
 -- room_empty: a session that lingered without peers ends. Whoever sweeps may call it, any number of times.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce.
@@ -9,5 +9,5 @@ if not session or redis.call('HLEN', C) > 0 then
   redis.call('ZREM', DUE, 'empty/' .. ROOM)
   return {'ok', 0}
 end
-finish('empty', '-', '""')
+-- include: _finish('empty', '-', '""')
 return {'ok', 1}

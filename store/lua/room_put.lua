@@ -1,12 +1,11 @@
--- include: _keys _event _check_log _record _writer _room _room_reply
+-- include: _keys _event _check_log _room _room_reply
 -- room_put: change what a room keeps beyond its sessions. A server may do so without a session.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 until (ms; '' not given, '-' the default), 9 shut, 10 linger (ms), 11 max peers (of each
 --   '' keeps it, 0 takes it away), 12 the default of until: how long (ms).
 -- Returns: {refusal}, {'past'} (until is) or what _room_reply says.
-if PEER ~= '' or SESSION ~= '' then
-  local refusal = fence()
-  if refusal then return {refusal} end
+if ARGV[3] ~= '' or ARGV[4] ~= '' then
+  -- include: _writer
 end
 local UNTIL, GIVEN = ARGV[8], {shut = ARGV[9], linger = ARGV[10], max = ARGV[11]}
 local till = num(tonumber(UNTIL) or now + tonumber(ARGV[12]))

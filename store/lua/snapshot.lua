@@ -5,7 +5,6 @@
 --   5… watched keys (see _watch).
 -- Returns: {refusal} or the header of _reader, how many hidden peers there are, the reader's record (false if there is no
 --   such peer), {peer, record, data, …} and {key, entry, …}.
-if refusal then return {refusal} end
 local peers, most = {}, 3 * tonumber(ARGV[3])
 -- Whichever a scan meets first; a scan of a small room returns all of it.
 local found = most > 0 and redis.call('HSCAN', C, '0', 'COUNT', ARGV[3])[2] or {}
@@ -17,8 +16,7 @@ for i = 1, #found, 2 do
     peers[#peers + 1] = redis.call('HGET', P, found[i]) or ''
   end
 end
-local out = header()
-out[#out + 1] = num(tonumber(state[6] or 0))
+out[#out + 1] = num(state.hid or 0)
 out[#out + 1] = redis.call('HGET', C, ARGV[2])
 out[#out + 1] = peers
 out[#out + 1] = watched(5)

@@ -1,4 +1,4 @@
--- include: _partition _base _hold
+-- include: _partition _hold
 -- tick: a node looks after a partition. It renews its incarnation, and learns what has ended by time: of nodes that were not
 -- heard of for a lease the incarnation is ended here, and what is left of it is due.
 -- KEYS: 1 due, 2 no key (keyspace.whole).

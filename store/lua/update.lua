@@ -1,4 +1,4 @@
--- include: _keys _event _check_log _record _writer _check_times _time _lock _entry _meta
+-- include: _keys _event _check_log _record _writer _once _check_times _emits _time _lock _entry _meta
 -- update: several ops on metadata; all happen, with one change, or none does.
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 lock and 9 its token ('' for none), then six an op: kind, key, value or number to
@@ -7,11 +7,7 @@
 --   session, current entry or false, key} or {'ok', session, "<seq> <at>" and a line for each op: "<expires_at or ->
 --   <owner or ->" of what it wrote, and of an increment the value that it gave; - for a delete of what wasn't there; else
 --   empty}. seq is 0 if nothing changed.
-local refusal = fence()
-if refusal then return {refusal} end
-local first, full = repeated()
 if first then return {'ok', session, first} end
-if full then return {full} end
 
 -- What the ops lead to is worked out first: after[key] is {value (false: deleted), expires_at, owner}, order the keys as
 -- they were changed.
@@ -47,9 +43,9 @@ for i = 10, #ARGV, 6 do
   local kind, key, value, expected, ttl = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   if before[key] == nil then before[key] = redis.call('HGET', M, key) end
   local rec = before[key]
-  local version, exp, owner = head_of(rec)
+  local version, exp, owner, from = head_of(rec)
   if expected ~= '' and expected ~= version then return refuse('version_conflict', session, rec, key) end
-  local is = after[key] or {rec and data_of(rec), exp, owner}
+  local is = after[key] or {rec and string.sub(rec, from), exp, owner}
   local gave = ''
   if kind == 'set' then
     exp, owner = life(ttl, ARGV[i + 5])
@@ -74,11 +70,13 @@ for i = 10, #ARGV, 6 do
   results[#results + 1] = gave
 end
 
+local metabytes = tonumber(state.mb or 0)
 local bytes, keys = metabytes, redis.call('HLEN', M)
 local had = keys
 for _, key in ipairs(order) do
   local rec, value = before[key], after[key][1]
-  bytes = bytes - weight(key, rec) + (value and #key + #value or 0)
+  local _, _, _, from = head_of(rec)
+  bytes = bytes - weight(key, rec, from) + (value and #key + #value or 0)
   keys = keys + (value and 1 or 0) - (rec and 1 or 0)
 end
 if keys > MAX_KEYS and keys > had then return refuse('too_many') end
@@ -87,17 +85,17 @@ if bytes > MAX_METADATA and bytes > metabytes then return refuse('too_large') en
 -- A key that was set and deleted again was never there: nobody is told.
 local jsons, told = {}, {}
 for _, key in ipairs(order) do
-  if not after[key][1] and before[key] then drop(key, before[key]) end
+  if not after[key][1] and before[key] then after[key].json = drop(key, before[key], BY) end
 end
 for _, key in ipairs(order) do
   local value, exp, owner = unpack(after[key], 1, 3)
   if value then
     local _, oldexp, oldowner = head_of(before[key])
-    put(key, oldexp, oldowner, value, BY, exp, owner)
+    after[key].json = put(key, oldexp, oldowner, value, BY, exp, owner)
   end
-  if value or before[key] then
+  if after[key].json then
     told[#told + 1] = key
-    jsons[#jsons + 1] = entry_json(key, value or nil, BY, exp, owner)
+    jsons[#jsons + 1] = after[key].json
   end
 end
 local changed = '0 0'
@@ -109,5 +107,5 @@ else
   flush()
 end
 local result = changed .. '\n' .. table.concat(results, '\n')
-remember(result)
+if remember then remember(result) end
 return {'ok', session, result}

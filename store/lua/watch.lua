@@ -3,7 +3,5 @@
 -- KEYS: the room's.
 -- ARGV: 1 session ('' if any), 2… watched keys (see _watch).
 -- Returns: {refusal} or the header of _reader and {key, entry, …}.
-if refusal then return {refusal} end
-local out = header()
 out[#out + 1] = watched(2)
 return out

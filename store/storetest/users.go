@@ -110,7 +110,7 @@ func testDisconnect(f *fixture) {
 		room := f.newRoom()
 		bob := f.join(room, "bob")
 		f.join(room, "a1", ofUser("u"), bearing("data"))
-		f.join(room, "a2", ofUser("u"), hidden, leased(time.Hour))
+		f.join(room, "a2", ofUser("u"), bearing("more data"), hidden, leased(time.Hour))
 		f.join(room, "a3", ofUser("u\""))
 		w := f.watch(room)
 		n, err := f.s.Disconnect(f.ctx(), room, store.Writer{}, "u", "for \"good\"")
@@ -123,6 +123,7 @@ func testDisconnect(f *fixture) {
 		f.equal("who is there", sortedFields(s["c"]), []string{"a3", "bob"})
 		f.equal("due", sortedFields(s["due"]), []string{"log/" + room})
 		f.equal("hidden", s["s"]["hid"], "0")
+		f.equal("bytes of data", s["s"]["db"], "0")
 		f.set(bob, "k", "1")
 		f.unchanged(room, func() error {
 			n, err := f.s.Disconnect(f.ctx(), room, store.Writer{}, "u", "")
