@@ -30,14 +30,19 @@ func NewEpoch() string { return base64ID(8) }
 // NewNonce returns the n of a change: 11 characters, which leaves a script room to derive more from it (see Event).
 func NewNonce() string { return base64ID(8) }
 
+// maxRandom is how many random bytes an identifier has at most.
+const maxRandom = 16
+
 func hexID(n int) string {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails: crypto/rand aborts the process instead
-	return hex.EncodeToString(b)
+	var b [maxRandom]byte
+	var text [2 * maxRandom]byte
+	_, _ = rand.Read(b[:n]) // never fails: crypto/rand aborts the process instead
+	return string(hex.AppendEncode(text[:0], b[:n]))
 }
 
 func base64ID(n int) string {
-	b := make([]byte, n)
-	_, _ = rand.Read(b)
-	return base64.RawURLEncoding.EncodeToString(b)
+	var b [maxRandom]byte
+	var text [2 * maxRandom]byte
+	_, _ = rand.Read(b[:n])
+	return string(base64.RawURLEncoding.AppendEncode(text[:0], b[:n]))
 }

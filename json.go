@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"unicode/utf8"
+
+	"github.com/hearthstore/hearth/internal/jsonscan"
 )
 
 // AppendString appends s as a JSON string in its one canonical form: only '"', '\\' and control characters are escaped.
@@ -73,17 +75,21 @@ func plain(q string) bool {
 }
 
 // CompactJSON returns v without insignificant white space, otherwise as it was written: numbers keep their digits,
-// objects their order, strings their escapes. A v that is not JSON is a bad_params error that names what.
+// objects their order, strings their escapes. What has none is returned as it is, not copied. A v that is not JSON is a
+// bad_params error that names what.
 func CompactJSON(what string, v []byte) ([]byte, error) {
 	if !utf8.Valid(v) {
 		return nil, BadParams("%s must be UTF-8", what)
 	}
-	var b bytes.Buffer
-	b.Grow(len(v))
-	if err := json.Compact(&b, v); err != nil {
+	begin := jsonscan.Space(v, 0)
+	end, spaced := jsonscan.Value(v, begin, 0)
+	if end < 0 || jsonscan.Space(v, end) < len(v) {
 		return nil, BadParams("%s must be JSON", what)
 	}
-	return b.Bytes(), nil
+	if v = v[begin:end:end]; !spaced {
+		return v, nil
+	}
+	return jsonscan.AppendCompact(make([]byte, 0, len(v)), v), nil
 }
 
 // IsNull reports whether a raw JSON value is absent or null.

@@ -14,22 +14,22 @@ import (
 )
 
 // tcpPair returns both ends of a connection.
-func tcpPair(t *testing.T) (ours, theirs *net.TCPConn) {
-	t.Helper()
+func tcpPair(tb testing.TB) (ours, theirs *net.TCPConn) {
+	tb.Helper()
 	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
 	theirs, err = net.DialTCP("tcp", nil, l.Addr().(*net.TCPAddr)) //nolint:forcetypeassert // it listens by TCP
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ours, err = l.AcceptTCP()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _, _ = ours.Close(), theirs.Close() })
+	tb.Cleanup(func() { _, _ = ours.Close(), theirs.Close() })
 	return ours, theirs
 }
 

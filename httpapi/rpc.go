@@ -2,10 +2,14 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/jsonscan"
 	"github.com/hearthstore/hearth/node"
 )
 
@@ -26,6 +30,7 @@ type call struct {
 	params json.RawMessage
 	// after is run once the reply is queued: what has to follow it on the socket.
 	after []func()
+	began time.Time
 	// refused: the answers of this call's batch are over their bound.
 	refused bool
 	// held is how many bytes after holds until then.
@@ -44,7 +49,7 @@ func (c *conn) handle(text []byte) (leave bool) {
 	text = bytes.TrimLeft(text, " \t\r\n")
 	if len(text) == 0 || text[0] != '[' {
 		k := &call{conn: c, alone: true}
-		frame, replied := k.run(textFrame(), text)
+		frame, replied := k.run(nil, text)
 		if replied {
 			c.Snapshot(finishFrame(frame))
 		}
@@ -114,13 +119,18 @@ func (c *conn) reject(e *hearth.Error) {
 func (k *call) run(dst []byte, text []byte) (frame []byte, replied bool) {
 	q, id, err := parseRequest(text)
 	if err != nil {
+		if dst == nil {
+			dst = textFrame()
+		}
 		dst = append(append(append(dst, `{"jsonrpc":"2.0","id":`...), id...), `,"error":`...)
 		return append(rpcError(dst, err, false), '}'), true
 	}
 	k.method, k.params = q.Method, q.Params
 	began := time.Now()
+	k.began = began
 	result, failed := k.dispatch()
 	if k.later != nil {
+		id = bytes.Clone(id) // the text is another message's by then
 		k.conn.calls.Go(func() { k.finishLater(id, began) })
 		return dst, false
 	}
@@ -135,7 +145,7 @@ func (k *call) finishLater(id json.RawMessage, began time.Time) {
 		}
 	}()
 	result, failed := k.later()
-	if frame, replied := k.reply(textFrame(), id, began, result, failed); replied {
+	if frame, replied := k.reply(nil, id, began, result, failed); replied {
 		k.conn.Snapshot(finishFrame(frame))
 	}
 }
@@ -145,6 +155,9 @@ func (k *call) reply(dst []byte, id json.RawMessage, began time.Time, result []b
 	k.conn.srv.metrics.rpc(k.method, failed, time.Since(began))
 	if id == nil {
 		return dst, false
+	}
+	if dst == nil {
+		dst = make([]byte, headRoom, headRoom+len(`{"jsonrpc":"2.0","id":,"result":}`)+len(id)+len(result))
 	}
 	dst = append(append(append(dst, `{"jsonrpc":"2.0","id":`...), id...), ',')
 	if failed != nil {
@@ -156,14 +169,27 @@ func (k *call) reply(dst []byte, id json.RawMessage, began time.Time, result []b
 	return append(dst, '}'), true
 }
 
-// parseRequest returns a request and the id to answer it with: nil if it wants no answer, null if it has none that can
+// parseRequest is what encoding/json makes of a request, in one pass: it returns a request, whose parts are parts of the text,
+// and the id to answer it with: nil if it wants no answer, null if it has none that can
 // be told.
 func parseRequest(text []byte) (q request, id json.RawMessage, err *hearth.Error) {
 	null := json.RawMessage("null")
-	if uerr := json.Unmarshal(text, &q); uerr != nil {
-		if !json.Valid(text) {
-			return q, null, hearth.Errorf(hearth.ReasonNotJSON, "the text is not JSON")
+	begin, fits := jsonscan.Space(text, 0), true
+	end := begin
+	if begin < len(text) && text[begin] == '{' {
+		m := jsonscan.Members{Text: text, At: begin}
+		for name, value, ok := m.Next(); ok; name, value, ok = m.Next() {
+			fits = q.take(name, value) && fits
 		}
+		end = m.At
+	} else {
+		end, _ = jsonscan.Value(text, begin, 0)
+		fits = end >= 0 && string(text[begin:end]) == "null"
+	}
+	if end < 0 || jsonscan.Space(text, end) < len(text) {
+		return request{}, null, hearth.Errorf(hearth.ReasonNotJSON, "the text is not JSON")
+	}
+	if !fits {
 		return q, null, hearth.Errorf(hearth.ReasonBadRequest, "a request is an object with a method, a string")
 	}
 	switch {
@@ -182,6 +208,67 @@ func parseRequest(text []byte) (q request, id json.RawMessage, err *hearth.Error
 	return q, id, nil
 }
 
+// take takes note of a member of a request; false if it is of another type than it has to be. Of several of one name the last
+// counts, and case does not, as with encoding/json.
+func (q *request) take(name, value []byte) bool {
+	switch member(name) {
+	case "id":
+		q.ID = value
+	case "params":
+		q.Params = value
+	case "method":
+		switch {
+		case value[0] == 'n':
+		case value[0] != '"':
+			return false
+		default:
+			if v, ok := plainText(value); ok {
+				q.Method = methodName(v)
+			} else {
+				q.Method = hearth.UnquoteString(string(value))
+			}
+		}
+	}
+	return true
+}
+
+// member returns which of a request's members a name means; "" for none.
+func member(name []byte) string {
+	switch string(name) {
+	case `"jsonrpc"`:
+		return ""
+	case `"id"`:
+		return "id"
+	case `"method"`:
+		return "method"
+	case `"params"`:
+		return "params"
+	}
+	s := hearth.UnquoteString(string(name))
+	for _, m := range []string{"id", "method", "params"} {
+		if strings.EqualFold(s, m) {
+			return m
+		}
+	}
+	return ""
+}
+
+// plainText returns what is in a JSON string, if it is written there as it is.
+func plainText(value []byte) ([]byte, bool) {
+	if len(value) < 2 || value[0] != '"' || bytes.IndexByte(value, '\\') >= 0 || !utf8.Valid(value) {
+		return nil, false
+	}
+	return value[1 : len(value)-1], true
+}
+
+// methodName is a method's name as a string: that of one that there is costs nothing.
+func methodName(name []byte) string {
+	if v, ok := verbs[string(name)]; ok {
+		return v.name
+	}
+	return string(name)
+}
+
 // dispatch runs the method.
 func (k *call) dispatch() (result []byte, err error) {
 	v, ok := verbs[k.method]
@@ -196,6 +283,10 @@ func (k *call) dispatch() (result []byte, err error) {
 	}
 	return v.run(k)
 }
+
+// ctx is the context of a call that takes one step of the store and is answered before the next message is read: nobody gives
+// it up meanwhile.
+func (k *call) ctx() context.Context { return k.conn.srv.node.CallContext(k.began) }
 
 // bind decodes the params into a struct; absent params are an empty object.
 func (k *call) bind(into any) error {

@@ -10,6 +10,7 @@ import (
 
 // rpcVerb is one JSON-RPC method.
 type rpcVerb struct {
+	name  string
 	run   func(*call) ([]byte, error)
 	early bool // may be called before join
 	write bool // would change the session
@@ -53,6 +54,10 @@ func init() {
 		"track-update":           {run: ignored, early: true},
 		"trickle":                {run: ignored, early: true},
 		"answer":                 {run: ignored, early: true},
+	}
+	for name, v := range verbs {
+		v.name = name
+		verbs[name] = v
 	}
 }
 
@@ -157,7 +162,7 @@ func (r *resume) check() (*node.Resume, error) {
 }
 
 func leave(k *call) ([]byte, error) {
-	ended, err := k.conn.member.Leave(k.conn.ctx)
+	ended, err := k.conn.member.Leave(k.ctx())
 	if err != nil {
 		return nil, err
 	}

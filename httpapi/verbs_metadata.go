@@ -57,17 +57,22 @@ func keyOr(key *string) string {
 	return *key
 }
 
+type setParams struct {
+	opID
+	lifeParams
+	lockParam
+	Key       *string         `json:"key"`
+	Data      json.RawMessage `json:"data"`
+	IfVersion *uint64         `json:"if_change_version"`
+}
+
 func setMetadata(k *call) ([]byte, error) {
-	var q struct {
-		opID
-		lifeParams
-		lockParam
-		Key       *string         `json:"key"`
-		Data      json.RawMessage `json:"data"`
-		IfVersion *uint64         `json:"if_change_version"`
-	}
-	if err := k.bind(&q); err != nil {
-		return nil, err
+	var q setParams
+	if !q.quick(k.params) {
+		q = setParams{}
+		if err := k.bind(&q); err != nil {
+			return nil, err
+		}
 	}
 	life, err := q.life()
 	if err != nil {
@@ -81,27 +86,32 @@ func setMetadata(k *call) ([]byte, error) {
 		if life != (hearth.Life{}) {
 			return nil, hearth.BadParams("data is missing: ttl_ms and owned belong to a value")
 		}
-		c, err := n.Delete(k.conn.ctx, caller, keyOr(q.Key), q.IfVersion)
+		c, err := n.Delete(k.ctx(), caller, keyOr(q.Key), q.IfVersion)
 		if err != nil {
 			return nil, err
 		}
 		return c.Entries[0].AppendJSON(nil), nil
 	}
-	c, err := n.Set(k.conn.ctx, caller, keyOr(q.Key), q.Data, q.IfVersion, life)
+	c, err := n.Set(k.ctx(), caller, keyOr(q.Key), q.Data, q.IfVersion, life)
 	if err != nil {
 		return nil, err
 	}
 	return c.Entries[0].AppendJSON(nil), nil
 }
 
+type keyParams struct {
+	Key *string `json:"key"`
+}
+
 func getMetadata(k *call) ([]byte, error) {
-	var q struct {
-		Key *string `json:"key"`
+	var q keyParams
+	if !q.quick(k.params) {
+		q = keyParams{}
+		if err := k.bind(&q); err != nil {
+			return nil, err
+		}
 	}
-	if err := k.bind(&q); err != nil {
-		return nil, err
-	}
-	_, e, err := k.conn.srv.node.Get(k.conn.ctx, k.conn.member.Caller(""), keyOr(q.Key))
+	_, e, err := k.conn.srv.node.Get(k.ctx(), k.conn.member.Caller(""), keyOr(q.Key))
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +200,7 @@ func updateMetadata(k *call) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := k.conn.srv.node.Update(k.conn.ctx, caller, ops)
+	c, err := k.conn.srv.node.Update(k.ctx(), caller, ops)
 	if err != nil {
 		return nil, err
 	}
@@ -222,22 +232,27 @@ func listenMetadata(k *call) ([]byte, error) {
 	return empty, nil
 }
 
+type broadcastParams struct {
+	opID
+	Info struct {
+		Message json.RawMessage `json:"message"`
+		Type    string          `json:"type"`
+	} `json:"info"`
+	Roles     []string `json:"roles"`
+	PeerID    string   `json:"peer_id"`
+	MessageID string   `json:"message_id"`
+}
+
 func broadcast(k *call) ([]byte, error) {
-	var q struct {
-		opID
-		Info struct {
-			Message json.RawMessage `json:"message"`
-			Type    string          `json:"type"`
-		} `json:"info"`
-		Roles     []string `json:"roles"`
-		PeerID    string   `json:"peer_id"`
-		MessageID string   `json:"message_id"`
-	}
-	if err := k.bind(&q); err != nil {
-		return nil, err
+	var q broadcastParams
+	if !q.quick(k.params) {
+		q = broadcastParams{}
+		if err := k.bind(&q); err != nil {
+			return nil, err
+		}
 	}
 	m := &hearth.Message{ID: q.MessageID, Type: q.Info.Type, Message: q.Info.Message, Roles: q.Roles, Peer: q.PeerID}
-	sent, err := k.conn.srv.node.Broadcast(k.conn.ctx, k.conn.member.Caller(q.OpID), m)
+	sent, err := k.conn.srv.node.Broadcast(k.ctx(), k.conn.member.Caller(q.OpID), m)
 	if err != nil {
 		return nil, err
 	}

@@ -99,7 +99,7 @@ func (n *Node) Join(ctx context.Context, p *auth.Principal, q JoinParams, sink S
 
 // admit is the rest of Join and Return.
 func (n *Node) admit(ctx context.Context, p *auth.Principal, q *JoinParams, r *store.JoinRequest, sink Sink) (m *Member, err error) {
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	m = &Member{node: n, principal: p, sink: sink, meet: q.Meet, implicit: q.Implicit}
 	m.view = view{
@@ -170,7 +170,7 @@ func (n *Node) JoinLeased(ctx context.Context, p *auth.Principal, user, role str
 		}
 	}
 	r.Lease = lease
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	j, err := n.leaseOf(q.Room).joinInTime(ctx, &r)
 	if err != nil {
@@ -189,7 +189,7 @@ func (n *Node) Renew(ctx context.Context, c *Caller) (expiresAt int64, err error
 	if w.Peer == "" { // a server renews for the peer whose conn_id it got when it joined it
 		return 0, hearth.BadParams("conn_id is missing")
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	return n.store.Renew(ctx, c.Room, w)
 }

@@ -248,7 +248,7 @@ func (l *lease) renew(ctx context.Context, inc *incarnation, limit int) (store.T
 	if inc != nil {
 		id = inc.id
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	sent := time.Now()
 	t, err := l.node.store.Tick(ctx, l.partition, id, limit)

@@ -69,7 +69,7 @@ func (n *Node) acquire(ctx context.Context, c *Caller, q AcquireParams, wait tim
 		return Held{}, err
 	}
 	r.Wait = wait
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	n.sweeper.expect(c.Room, q.TTL)
 	return n.store.Acquire(ctx, c.Room, w, r)
@@ -87,7 +87,7 @@ func (n *Node) RenewLock(ctx context.Context, c *Caller, h hearth.Holding, ttl t
 			return Held{}, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	held, err := n.store.RenewLock(ctx, c.Room, w, h, ttl, peer)
 	if err == nil && ttl > 0 {
@@ -103,7 +103,7 @@ func (n *Node) ReleaseLock(ctx context.Context, c *Caller, h hearth.Holding) err
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	return n.store.ReleaseLock(ctx, c.Room, w, h, peer)
 }
@@ -133,7 +133,7 @@ func (n *Node) Locks(ctx context.Context, c *Caller) (hearth.Session, []hearth.L
 	if err := n.allow(c, auth.Read); err != nil {
 		return hearth.Session{}, nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	return n.store.Locks(ctx, c.Room, c.Session)
 }
@@ -198,7 +198,7 @@ func (w *Wait) End(ctx context.Context) (Held, error) {
 	if m.unawait(w) { // another call of the same peer still waits for it: the place in the queue is its, too
 		return Held{}, hearth.Errorf(hearth.ReasonLockHeld, "the lock was not free within wait_ms")
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	return m.node.store.StopWaiting(ctx, m.room, m.fence(), w.lock)
 }

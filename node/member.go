@@ -117,9 +117,15 @@ func (m *Member) Begin() {
 
 // Caller returns the member as the caller of a verb, with op as its op_id.
 func (m *Member) Caller(op string) *Caller {
+	c := m.CallerValue(op)
+	return &c
+}
+
+// CallerValue is Caller for who has a place for it.
+func (m *Member) CallerValue(op string) Caller {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return &Caller{
+	return Caller{
 		Principal: m.principal, Room: m.room, Session: m.Welcome.ID, Conn: m.conn, Role: m.view.role, Op: op, member: m,
 	}
 }
@@ -160,7 +166,7 @@ func (m *Member) Listen(ctx context.Context, watch hearth.Patterns) (seq uint64,
 	if len(watch) == 0 && !m.implicit {
 		return 0, nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	if m.implicit {
 		seq, entries, err = m.node.store.Listen(ctx, m.room, m.fence(), watch)
@@ -222,7 +228,7 @@ func entryFrames(seq uint64, entries []hearth.Entry, send func(method string, pa
 // Leave ends the membership at the peer's own wish, and tells whether the session ended with it. If the store can't be
 // asked the membership goes on.
 func (m *Member) Leave(ctx context.Context) (ended bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	m.Hold()
 	ended, err = m.node.store.Leave(ctx, m.room, m.fence(), hearth.Left)

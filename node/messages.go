@@ -30,7 +30,7 @@ func (n *Node) Broadcast(ctx context.Context, c *Caller, m *hearth.Message) (sto
 			m.ID = hearth.NewMessageID()
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	return n.store.Broadcast(ctx, c.Room, w, m)
 }

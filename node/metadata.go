@@ -19,7 +19,7 @@ type Changed = store.Changed
 func (n *Node) Set(
 	ctx context.Context, c *Caller, key string, data json.RawMessage, expect *uint64, life hearth.Life,
 ) (Changed, error) {
-	w, err := n.metadataWriter(c, hearth.Op{Kind: hearth.OpSet, Key: key})
+	w, err := n.keyWriter(c, key)
 	if err != nil {
 		return Changed{}, err
 	}
@@ -30,15 +30,20 @@ func (n *Node) Set(
 	if err := cmp.Or(op.Check(n.Limits()), ownable(&w, op.Life)); err != nil {
 		return Changed{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	n.expectEnd(c.Room, life)
 	return n.store.Set(ctx, c.Room, w, op.Key, op.Data, op.IfVersion, op.Life)
 }
 
+// keyWriter is metadataWriter for a write of one entry.
+func (n *Node) keyWriter(c *Caller, key string) (store.Writer, error) {
+	return n.metaWriter(c, func(role string) error { return n.roles.AllowWrite(c.Principal, c.Room, role, key) })
+}
+
 // metadataWriter is writer for ops on metadata: it takes the permission to write for each key, and may name a lock as well.
 func (n *Node) metadataWriter(c *Caller, ops ...hearth.Op) (store.Writer, error) {
-	w, err := n.allowed(c, func(role string) error {
+	return n.metaWriter(c, func(role string) error {
 		for i := range ops {
 			if ops[i].Kind == hearth.OpCheck {
 				if err := n.roles.Allow(c.Principal, c.Room, role, auth.Read); err != nil {
@@ -50,6 +55,11 @@ func (n *Node) metadataWriter(c *Caller, ops ...hearth.Op) (store.Writer, error)
 		}
 		return nil
 	})
+}
+
+// metaWriter is allowed for a write that may name a lock.
+func (n *Node) metaWriter(c *Caller, allow func(role string) error) (store.Writer, error) {
+	w, err := n.allowed(c, allow)
 	if err != nil {
 		return store.Writer{}, err
 	}
@@ -75,14 +85,14 @@ func (n *Node) expectEnd(room string, l hearth.Life) {
 
 // Delete removes one entry; an absent one is no change. Errors: as of Set.
 func (n *Node) Delete(ctx context.Context, c *Caller, key string, expect *uint64) (Changed, error) {
-	w, err := n.metadataWriter(c, hearth.Op{Kind: hearth.OpDelete, Key: key})
+	w, err := n.keyWriter(c, key)
 	if err != nil {
 		return Changed{}, err
 	}
 	if err := hearth.CheckKey(key); err != nil {
 		return Changed{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	return n.store.Delete(ctx, c.Room, w, key, expect)
 }
@@ -111,7 +121,7 @@ func (n *Node) Update(ctx context.Context, c *Caller, ops []hearth.Op) (Changed,
 		}
 		n.expectEnd(c.Room, o.Life)
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	return n.store.Update(ctx, c.Room, w, ops)
 }
@@ -124,7 +134,7 @@ func (n *Node) Get(ctx context.Context, c *Caller, key string) (hearth.Session, 
 	if err := hearth.CheckKey(key); err != nil {
 		return hearth.Session{}, hearth.Entry{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	return n.store.Get(ctx, c.Room, c.Session, key)
 }
@@ -152,7 +162,7 @@ func (n *Node) List(ctx context.Context, c *Caller, prefix string, limit int, cu
 	if err := decodeCursor(cursor, &after); err != nil {
 		return EntryPage{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	ses, entries, more, err := n.store.List(ctx, c.Room, c.Session, prefix, after, limit)
 	if err != nil {

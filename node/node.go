@@ -54,6 +54,7 @@ type Node struct {
 	crowds   crowds
 	cursors  cursors
 	reads    reads
+	calls    shared
 
 	ctx    context.Context //nolint:containedctx // the node's own life, ended by Close
 	cancel context.CancelFunc
@@ -76,6 +77,7 @@ func New(o Options) *Node {
 		id: o.ID, store: o.Store, roles: o.Roles, encode: o.Encode, log: o.Log,
 		ctx: ctx, cancel: cancel,
 	}
+	n.calls.parent = ctx
 	n.leases = newLeases(n)
 	n.handover.waiting = map[int][]store.Place{}
 	n.crowds.init(o.Encode)
@@ -136,7 +138,7 @@ func (n *Node) Close() {
 
 // readLog is what the hub repairs gaps with.
 func (n *Node) readLog(ctx context.Context, room string, after uint64) (pubsub.History, error) {
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	l, err := n.store.Log(ctx, room, "", after, 500)
 	if err != nil {

@@ -19,7 +19,7 @@ func (n *Node) probes() []string {
 // rewound is called by the hub when the store has lost changes that were heard. Whichever node comes first has the session
 // begin a new log; by that all nodes learn of it, and tell their members and streams.
 func (n *Node) rewound(ctx context.Context, room string, at hearth.Cursor) error {
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	began, err := n.store.Rewound(ctx, room, at)
 	n.leaseOf(room).doubtful() // members and sockets may differ now

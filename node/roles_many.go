@@ -43,7 +43,7 @@ func (n *Node) ChangeRoles(ctx context.Context, c *Caller, roles []string, role 
 
 // ofRoles returns the peers of some roles that the caller may know of, itself last.
 func (n *Node) ofRoles(ctx context.Context, c *Caller, roles []string) (ids []string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	_, peers, err := n.store.Peers(ctx, c.Room, c.Session)
 	if err != nil {

@@ -17,7 +17,7 @@ func (n *Node) Room(ctx context.Context, c *Caller) (RoomState, error) {
 	if err := n.allow(c, auth.Read); err != nil {
 		return RoomState{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	return n.store.RoomState(ctx, c.Room)
 }
@@ -34,7 +34,7 @@ func (n *Node) PutRoom(ctx context.Context, c *Caller, q hearth.RoomChange) (Roo
 	if q.Until != nil && *q.Until > time.Now().Add(hearth.MaxSettingTime).UnixMilli() {
 		return RoomState{}, hearth.BadParams("until must be within a year")
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	return n.store.PutRoom(ctx, c.Room, w, q)
 }
@@ -48,7 +48,7 @@ func (n *Node) Rooms(ctx context.Context, p *auth.Principal, limit int, cursor s
 	if err != nil {
 		return nil, "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	return n.store.Rooms(ctx, cursor, limit)
 }
@@ -63,7 +63,7 @@ func (n *Node) End(ctx context.Context, c *Caller, text string, shut bool) (sess
 	if err := hearth.CheckText("reason", text, hearth.MaxReasonLen); err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	n.sweeper.expect(c.Room, 0) // to take its peers off the indexes
 	if shut {

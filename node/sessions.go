@@ -31,7 +31,7 @@ func (n *Node) Sessions(
 			return nil, "", err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	return n.store.Sessions(ctx, f, cursor, limit)
 }
@@ -45,7 +45,7 @@ func (n *Node) Summary(ctx context.Context, p *auth.Principal, session string) (
 	if err := hearth.CheckName("session_id", session); err != nil {
 		return hearth.Summary{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	sum, err := n.store.Summary(ctx, session)
 	if err == nil && p.CheckRoom(sum.Room) != nil {

@@ -218,7 +218,7 @@ func (s *sweeper) lookNow(partition int, sweep bool) {
 // settle settles what is due. One item that fails does not hold up the others.
 func (s *sweeper) settle(ctx context.Context, items []store.DueItem) (failed error) {
 	for i := 0; i < len(items) && !away(failed); i++ {
-		c, cancel := context.WithTimeout(ctx, CallTimeout)
+		c, cancel := within(ctx)
 		if err := s.node.store.Settle(c, items[i]); err != nil {
 			failed = err
 		}

@@ -17,7 +17,7 @@ func (n *Node) UserPeers(ctx context.Context, p *auth.Principal, user string) ([
 	if err := n.aboutUser(p, user, auth.Read); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	return n.store.UserPeers(ctx, user, p.Room)
 }
@@ -35,7 +35,7 @@ func (n *Node) Disconnect(ctx context.Context, p *auth.Principal, op, user, text
 	if err := hearth.CheckText("reason", text, hearth.MaxReasonLen); err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	peers, err := n.store.UserPeers(ctx, user, p.Room)
 	if err != nil {

@@ -94,7 +94,7 @@ func (w *Watcher) Close() {
 }
 
 func (w *Watcher) start(ctx context.Context, from hearth.Cursor, again bool) error {
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	sub, err := w.node.hub.Follow(ctx, w.caller.Room, w)
 	if err != nil {

@@ -3,6 +3,7 @@ package store
 import (
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -97,6 +98,29 @@ func (k keyspace) partitionOfBytes(name []byte) int {
 // never is anything (see whole). The script makes the names of the room's other keys from these: see roomKeys.
 func (k keyspace) room(room string) []string {
 	return k.whole(k.partitionOf(room), k.state(room))
+}
+
+// roomCache remembers the keys of rooms that calls were about lately, so that not every call makes them.
+type roomCache struct {
+	keys  keyspace
+	slots [1 << 10]atomic.Pointer[cachedRoom]
+}
+
+type cachedRoom struct {
+	room string
+	keys []string
+}
+
+// of returns what keyspace.room does; it is shared, and not to be changed.
+func (c *roomCache) of(room string) []string {
+	slot := &c.slots[xxhash.Sum64String(room)%uint64(len(c.slots))]
+	if r := slot.Load(); r != nil && r.room == room {
+		return r.keys
+	}
+	// A name that is a part of something longer must not keep that.
+	r := &cachedRoom{room: strings.Clone(room), keys: c.keys.room(room)}
+	slot.Store(r)
+	return r.keys
 }
 
 // keyNames are names that scripts have for keys.

@@ -17,7 +17,9 @@ type Sent struct {
 // Broadcast sends a message, whose ID is also w's op_id. Errors: the fence's; not_found if it is for a peer that isn't there.
 func (s *Store) Broadcast(ctx context.Context, room string, w Writer, m *hearth.Message) (Sent, error) {
 	audience := "!"
-	b := hearth.AppendString([]byte(`"message_id":`), m.ID)
+	const around = 160 // what stands around a message whose id and type are short
+	b := append(make([]byte, 0, around+len(m.Message)), `"message_id":`...)
+	b = hearth.AppendString(b, m.ID)
 	switch {
 	case m.Peer != "":
 		audience = "@" + m.Peer

@@ -103,7 +103,7 @@ func (s *Store) Join(ctx context.Context, q JoinRequest) (Joined, error) {
 		q.Room, hearth.NewNonce(), p.ID, hearth.QuoteString(p.User), p.Role, name, data, strings.Join(p.Groups, ","),
 		q.Conn, q.Incarnation, flags, lease, session, hearth.NewEpoch(), q.Peers, kept, q.NotAfter,
 	}, watchArgs(q.Watch)...)
-	r, err := s.run(ctx, verbJoin, s.keys.room(q.Room), args...)
+	r, err := s.run(ctx, verbJoin, s.rooms.of(q.Room), args...)
 	if err == nil {
 		switch r.str(0) {
 		case "lapsed":

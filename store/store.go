@@ -31,6 +31,7 @@ type Options struct {
 type Store struct {
 	client  redis.UniversalClient
 	keys    keyspace
+	rooms   roomCache
 	scripts map[verb]*redis.Script
 	limits  hearth.Limits
 	lanes   *lanes
@@ -61,6 +62,7 @@ func New(ctx context.Context, client redis.UniversalClient, o Options) (*Store, 
 		return nil, err
 	}
 	s := &Store{client: client, keys: newKeyspace(o.Prefix, o.Partitions), scripts: scripts, limits: o.Limits}
+	s.rooms.keys = s.keys
 	s.lanes = newLanes(client, s.keys, sharded)
 	if err := s.agree(ctx); err != nil {
 		return nil, err
@@ -121,13 +123,15 @@ const noRole = "-"
 
 // args is what every write's ARGV begins with.
 func (w *Writer) args(v verb, room string, more ...any) []any {
-	user, op := "", ""
+	op := ""
+	var buf [128]byte
+	user := buf[:0]
 	if w.User != "" {
-		user = hearth.QuoteString(w.User)
+		user = hearth.AppendString(user, w.User)
 	}
-	user += "\n"
+	user = append(user, '\n')
 	if w.Allow != nil {
-		user += cmp.Or(w.Role, noRole)
+		user = append(user, cmp.Or(w.Role, noRole)...)
 	}
 	if w.Op != "" {
 		// The verb is part of it, so that an op_id used again for something else can't be answered with a result of
@@ -138,7 +142,16 @@ func (w *Writer) args(v verb, room string, more ...any) []any {
 			op = "k/" + w.Key + "/" + string(v) + "/" + w.Op
 		}
 	}
-	return append([]any{room, hearth.NewNonce(), w.Session, w.Peer, w.Conn, user, op}, more...)
+	// Pointers to texts that are allocated together: a string in an interface would be an allocation each.
+	b := &struct {
+		texts [7]string
+		all   [16]any
+	}{texts: [7]string{room, hearth.NewNonce(), w.Session, w.Peer, w.Conn, string(user), op}}
+	all := b.all[:0]
+	for i := range b.texts {
+		all = append(all, &b.texts[i])
+	}
+	return append(all, more...)
 }
 
 // write runs a verb on one room on behalf of w.
@@ -149,7 +162,7 @@ func (s *Store) write(ctx context.Context, v verb, room string, w *Writer, more 
 // runFor is write for a verb that has more than one status that is no refusal: the reply has its status. If w's peer has
 // another role than the write was allowed by, nothing was executed: it is decided anew, and repeated once.
 func (s *Store) runFor(ctx context.Context, v verb, room string, w *Writer, more ...any) (reply, error) {
-	keys := s.keys.room(room)
+	keys := s.rooms.of(room)
 	r, err := s.run(ctx, v, keys, w.args(v, room, more...)...)
 	role, changed := strings.CutPrefix(r.str(0), roleChanged)
 	if err != nil || !changed {
@@ -164,7 +177,7 @@ func (s *Store) runFor(ctx context.Context, v verb, room string, w *Writer, more
 
 // read runs a verb that changes nothing; its reply begins with the session's state.
 func (s *Store) read(ctx context.Context, v verb, room, session string, more ...any) (hearth.Session, reply, error) {
-	r, err := s.call(ctx, v, s.keys.room(room), append([]any{session}, more...)...)
+	r, err := s.call(ctx, v, s.rooms.of(room), append([]any{session}, more...)...)
 	if err != nil {
 		return hearth.Session{}, nil, readError(err)
 	}

@@ -1,0 +1,97 @@
+package httpapi
+
+import (
+	"strconv"
+
+	"github.com/hearthstore/hearth/internal/jsonscan"
+)
+
+// The params of calls that come often are read without encoding/json as long as they are as clients write them: known names,
+// each once, and values of the right types. All else is left to encoding/json, which decides what it means or what is wrong.
+
+// quick reads an object's members by take, which gets a name without its quotes and says whether it could; false if the
+// object has to be read otherwise.
+func quick(object []byte, take func(name, value []byte) bool) bool {
+	m := jsonscan.Members{Text: object, At: jsonscan.Space(object, 0)}
+	for name, value, ok := m.Next(); ok; name, value, ok = m.Next() {
+		if !take(name[1:len(name)-1], value) {
+			return false
+		}
+	}
+	return m.At >= 0
+}
+
+// quickText reads a string that is plain, unless it was read before.
+func quickText(into *string, value []byte) bool {
+	v, ok := plainText(value)
+	if !ok || *into != "" {
+		return false
+	}
+	*into = string(v)
+	return true
+}
+
+// quickKey is quickText for what may be absent.
+func quickKey(into **string, value []byte) bool {
+	v, ok := plainText(value)
+	if !ok || *into != nil {
+		return false
+	}
+	s := string(v)
+	*into = &s
+	return true
+}
+
+func (q *keyParams) quick(params []byte) bool {
+	return quick(params, func(name, value []byte) bool { return string(name) == "key" && quickKey(&q.Key, value) })
+}
+
+func (q *setParams) quick(params []byte) bool {
+	return quick(params, func(name, value []byte) bool {
+		switch string(name) {
+		case "key":
+			return quickKey(&q.Key, value)
+		case "data":
+			fresh := q.Data == nil
+			q.Data = value
+			return fresh
+		case "op_id":
+			return quickText(&q.OpID, value)
+		case "if_change_version":
+			n, err := strconv.ParseUint(string(value), 10, 64)
+			fresh := q.IfVersion == nil
+			q.IfVersion = &n
+			return fresh && err == nil
+		}
+		return false
+	})
+}
+
+func (q *broadcastParams) quick(params []byte) bool {
+	informed := false
+	return quick(params, func(name, value []byte) bool {
+		switch string(name) {
+		case "info":
+			fresh := !informed
+			informed = true
+			return fresh && value[0] == '{' && quick(value, func(name, value []byte) bool {
+				switch string(name) {
+				case "message":
+					fresh := q.Info.Message == nil
+					q.Info.Message = value
+					return fresh
+				case "type":
+					return quickText(&q.Info.Type, value)
+				}
+				return false
+			})
+		case "op_id":
+			return quickText(&q.OpID, value)
+		case "peer_id":
+			return quickText(&q.PeerID, value)
+		case "message_id":
+			return quickText(&q.MessageID, value)
+		}
+		return false
+	})
+}
