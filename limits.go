@@ -81,9 +81,11 @@ const (
 	MaxGroups       = 32       // groups of one peer
 	MaxUpdateOps    = 100      // ops of one update-metadata
 	MaxSnapshotPeer = 200      // peers in the peer-list that follows a join
-	MaxSnapshotSize = 256 << 10
-	MaxPage         = 1000 // entries, peers or rooms in one page
-	DefaultPage     = 100
+	// MaxLargeSnapshotPeer is MaxSnapshotPeer in a large room, where a join costs no more for all who are there already.
+	MaxLargeSnapshotPeer = 50
+	MaxSnapshotSize      = 256 << 10
+	MaxPage              = 1000 // entries, peers or rooms in one page
+	DefaultPage          = 100
 
 	MinLease     = 5 * time.Second // of a peer that joined over HTTP
 	MaxLease     = time.Hour

@@ -145,6 +145,7 @@ func limitsOf(l hearth.Limits, sharded bool) map[string]string {
 		"MAX_LOCKS":      hearth.MaxLocks,
 		"MAX_WAITERS":    hearth.MaxLockWaiters,
 		"LARGE_ROOM":     int64(l.LargeRoom),
+		"LARGE_LIST":     hearth.MaxLargeSnapshotPeer,
 		"RETENTION":      l.Retention.Milliseconds(),
 		"MAX_SUMS":       hearth.MaxSummaries,
 		"REWIND_GAP":     rewindGap,

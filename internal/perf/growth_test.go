@@ -180,3 +180,47 @@ func TestBytes(t *testing.T) {
 		t.Errorf("a session takes %.0f bytes", whole)
 	}
 }
+
+// TestJoinBySize: what a join costs Redis, while a room has few peers and many.
+func TestJoinBySize(t *testing.T) {
+	c := newCrowd(t)
+	client := c.Client(t)
+	rounds, few := size(2, 40), 25
+	rows := [][]string{{"peers in the room", "µs", "bytes answered", "ratio"}, {"---", "---", "---", "---"}}
+	var first float64
+	for _, peers := range []int{10, 100, 400, 1_000} {
+		room := "of-" + strconv.Itoa(peers)
+		enter := func(n int, prefix string) []store.Writer {
+			writers := make([]store.Writer, n)
+			c.all(t, n, func(ctx context.Context, i int) error {
+				id := prefix + strconv.Itoa(i)
+				q := store.JoinRequest{
+					Room: room, Peer: hearth.Peer{ID: id, User: id, Role: "guest", Name: "Somebody"}, Conn: hearth.NewConnSecret(),
+					Lease: time.Hour, Peers: hearth.MaxSnapshotPeer,
+				}
+				j, err := c.store.Join(ctx, q)
+				writers[i] = store.Writer{Session: j.ID, Peer: id, Conn: q.Conn, User: id}
+				return err
+			})
+			return writers
+		}
+		enter(peers, "p")
+		var sum work
+		for range rounds {
+			before := workOf(t, client)
+			writers := enter(few, "q")
+			w := workOf(t, client).minus(before)
+			sum.usec, sum.out = sum.usec+w.usec, sum.out+w.out
+			c.all(t, few, func(ctx context.Context, i int) error {
+				_, err := c.store.Leave(ctx, room, writers[i], hearth.Left)
+				return err
+			})
+		}
+		n := float64(rounds * few)
+		if first == 0 {
+			first = sum.usec / n
+		}
+		rows = append(rows, []string{strconv.Itoa(peers), num(sum.usec / n), num(sum.out / n), num(sum.usec/n/first) + "×"})
+	}
+	table(t, "a join, by the peers that are there", rows...)
+}

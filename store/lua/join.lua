@@ -146,7 +146,8 @@ end
 -- At most that many others, whichever a scan meets first; a scan of a small room returns all of it. On a return all of them: the
 -- client takes for gone whom the list has not.
 local others, want = {}, tonumber(ARGV[15])
-if BACK then want = count > LARGE_ROOM and 0 or present end
+local large = count > LARGE_ROOM
+if BACK then want = large and 0 or present elseif large then want = math.min(want, LARGE_LIST) end
 local cursor = want > 0 and '0'
 while cursor do
   local scan = redis.call('HSCAN', C, cursor, 'COUNT', num(want))

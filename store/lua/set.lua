@@ -3,7 +3,7 @@
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nonce, 3…7 fence, 8 key, 9 value, 10 expected change_version ('' for any), 11 ttl (ms or ''), 12 owner
 --   ('' for none), 13 lock and 14 its token ('' for none).
--- Returns: {refusal}, {'lock_held' or 'lock_lost', lock, its record or false}, {'version_conflict', session, current entry
+-- Returns: {refusal}, {'lock_held' or 'lock_lost', lock, its record or false}, {refusal, session, current entry
 --   or false} or {'ok', session, "<seq> <at>"}; a repeat's also has the entry as it is now.
 local KEY, VALUE, EXPECTED = ARGV[8], ARGV[9], ARGV[10]
 if first then return {'ok', session, first, redis.call('HGET', M, KEY)} end

@@ -5,11 +5,12 @@
 --   5… watched keys (see _watch).
 -- Returns: {refusal} or the header of _reader, how many hidden peers there are, the reader's record (false if there is no
 --   such peer), {peer, record, data, …} and {key, entry, …}.
-local peers, most = {}, 3 * tonumber(ARGV[3])
+local peers, want = {}, tonumber(ARGV[3])
+if tonumber(out[7]) > LARGE_ROOM then want = math.min(want, LARGE_LIST) end
 -- Whichever a scan meets first; a scan of a small room returns all of it.
-local found = most > 0 and redis.call('HSCAN', C, '0', 'COUNT', ARGV[3])[2] or {}
+local found = want > 0 and redis.call('HSCAN', C, '0', 'COUNT', num(want))[2] or {}
 for i = 1, #found, 2 do
-  if #peers >= most then break end
+  if #peers >= 3 * want then break end
   if ARGV[4] == '1' or not string.find(unpack_record(found[i + 1]).flags, 'h', 1, true) then
     peers[#peers + 1] = found[i]
     peers[#peers + 1] = found[i + 1]

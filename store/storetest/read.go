@@ -268,13 +268,24 @@ func testPeers(f *fixture) {
 		f.equal("groups of another", seen["p0008"].Groups, []string{"red"})
 		f.equal("the hidden one", seen["ghost"].Hidden, true)
 	})
-	f.run("a snapshot of a large session keeps its bound", func(f *fixture) {
-		m := f.join(room, "self", shown(hearth.MaxSnapshotPeer))
-		got := ids(m.Peers)
-		if len(got) > hearth.MaxSnapshotPeer || len(got) < hearth.MaxSnapshotPeer/2 || !slices.Contains(got, "self") || slices.Contains(got, "ghost") {
-			f.Errorf("%d peers: %v", len(got), got)
+	f.run("a snapshot of a large session keeps its bound, which is another one in a large room", func(f *fixture) {
+		bounded := func(what string, got []string, most int) {
+			slices.Sort(got)
+			if len(got) > most || len(got) < most/2 || slices.Contains(got, "ghost") || len(slices.Compact(got)) != len(got) {
+				f.Errorf("%s: %d peers: %v", what, len(got), got)
+			}
 		}
-		f.equal("different peers", len(slices.Compact(got)), len(m.Peers))
-		f.equal("counted", m.PeerCount, many+2)
+		most := hearth.MaxLargeSnapshotPeer
+		for i, f := range []*fixture{f, f.limited(hearth.Limits{LargeRoom: 2 * many})} {
+			self := fmt.Sprintf("self%d", i)
+			m := f.join(room, self, shown(hearth.MaxSnapshotPeer))
+			f.equal("who joins is shown itself", slices.Contains(ids(m.Peers), self), true)
+			f.equal("counted", m.PeerCount, many+2+i)
+			bounded("who joins", ids(m.Peers), most)
+			snap, err := f.s.Snapshot(f.ctx(), room, "", hearth.MaxSnapshotPeer, false, nil)
+			f.ok(err)
+			bounded("who watches", ids(snap.Peers), most)
+			most = hearth.MaxSnapshotPeer
+		}
 	})
 }
