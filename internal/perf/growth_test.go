@@ -22,10 +22,12 @@ type crowd struct {
 	store *store.Store
 }
 
-func newCrowd(tb testing.TB) *crowd {
+func newCrowd(tb testing.TB) *crowd { return newCrowdWith(tb, hearth.Limits{}) }
+
+func newCrowdWith(tb testing.TB, l hearth.Limits) *crowd {
 	tb.Helper()
 	s := redistest.Real(tb)
-	st, err := store.New(tb.Context(), s.Client(tb), store.Options{Prefix: s.Prefix})
+	st, err := store.New(tb.Context(), s.Client(tb), store.Options{Prefix: s.Prefix, Limits: l})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -159,7 +161,7 @@ func TestBytes(t *testing.T) {
 			return err
 		})
 	}
-	whole := step("session with one peer and a quiet log", 1, func() { writers = c.join(t, n, "one") })
+	whole := step("session with one peer, with the log entry of its join", 1, func() { writers = c.join(t, n, "one") })
 	step("second peer, with the log entry of its join", 1, func() { c.join(t, n, "two") })
 	step("first entry, with its log entry", 1, func() { set("first") })
 	step("further entry, with its log entry", 4, func() {
@@ -174,6 +176,19 @@ func TestBytes(t *testing.T) {
 				return err
 			})
 		}
+	})
+	quiet := newCrowdWith(t, hearth.Limits{LogAge: time.Second})
+	quiet.join(t, 1, "one")
+	client = quiet.Client(t)
+	step("session with one peer and a quiet log", 1, func() {
+		quiet.join(t, n, "one")
+		await(t, "the logs to be over their age", func() bool {
+			quiet.all(t, n, func(ctx context.Context, i int) error {
+				return quiet.store.Settle(ctx, store.DueItem{Kind: store.DueLog, Room: crowdRoom(i)})
+			})
+			l, err := quiet.store.Log(t.Context(), crowdRoom(n-1), "", 0, 1)
+			return err == nil && len(l.Events) == 0
+		})
 	})
 	table(t, fmt.Sprintf("%d sessions, values of %d bytes", n, len(value)), rows...)
 	if whole < 100 || whole > 16<<10 {

@@ -138,7 +138,7 @@ local count = present - hidden
 if not replaced and not HIDE then
   joins, peak = joins + 1, math.max(peak, count)
 end
-if began ~= '' or hidden ~= unseen or databytes ~= before then
+if hidden ~= unseen or databytes ~= before then
   redis.call('HSET', S, 'hid', num(hidden), 'db', num(databytes))
 end
 -- include: _commit('pc', num(joins), 'pk', num(peak))
