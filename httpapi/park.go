@@ -95,7 +95,7 @@ func (k *socket) Ready() {
 		case state == woken, state == beingRead && k.state.CompareAndSwap(beingRead, woken):
 			return
 		case state == parked && k.state.CompareAndSwap(parked, beingRead):
-			go k.conn.serve() // ends when it is parked again, or closed; the server's Close waits for the connection
+			k.conn.srv.readers.Go(k.conn)
 			return
 		}
 	}

@@ -169,9 +169,8 @@ func (k *call) reply(dst []byte, id json.RawMessage, began time.Time, result []b
 	return append(dst, '}'), true
 }
 
-// parseRequest is what encoding/json makes of a request, in one pass: it returns a request, whose parts are parts of the text,
-// and the id to answer it with: nil if it wants no answer, null if it has none that can
-// be told.
+// parseRequest makes of a request what encoding/json would, in one pass. It returns a request, whose parts are parts of the
+// text, and the id to answer it with: nil if it wants no answer, null if it has none that can be told.
 func parseRequest(text []byte) (q request, id json.RawMessage, err *hearth.Error) {
 	null := json.RawMessage("null")
 	begin, fits := jsonscan.Space(text, 0), true

@@ -19,6 +19,7 @@ import (
 
 	"github.com/hearthstore/hearth/auth"
 	"github.com/hearthstore/hearth/internal/netpoll"
+	"github.com/hearthstore/hearth/internal/warm"
 	"github.com/hearthstore/hearth/node"
 )
 
@@ -56,7 +57,8 @@ type Server struct {
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
-	poller   *netpoll.Poller // of the connections, while there are any; nil if there is none on this system
+	poller   *netpoll.Poller  // of the connections, while there are any; nil if there is none on this system
+	readers  warm.Pool[*conn] // each serves one until it is parked, or closed
 	streams  map[*feed]struct{}
 	draining bool
 	wg       sync.WaitGroup // one for each connection and stream
@@ -83,6 +85,7 @@ func New(o Options) *Server {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{o: o, node: o.Node, log: o.Log, conns: map[*conn]struct{}{}, streams: map[*feed]struct{}{}}
+	s.readers.Do = (*conn).serve
 	s.entry = newTurnstile(o.AcceptRate)
 	s.pulse.init(o.silence, &s.wg)
 	s.alarms.init(&s.wg)
@@ -235,7 +238,7 @@ func (s *Server) adopt(c *conn) bool {
 	s.pulse.add(c)
 	s.wg.Add(1) // until forget
 	c.start()
-	go c.serve() // ends when it is parked, or closed
+	s.readers.Go(c)
 	return true
 }
 
@@ -269,6 +272,7 @@ func (s *Server) Close(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() { // ends with the connections, each of which is given closeTimeout
 		s.wg.Wait()
+		s.readers.Close()
 		close(done)
 	}()
 	select {

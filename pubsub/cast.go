@@ -20,8 +20,8 @@ const (
 
 // A room that is busy gathers: after a batch it rests for restTimes as long as it took to hand it on, unless nothing waits.
 // So one that has much to tell many tells it in fewer and larger pieces, which costs a fraction, and it leaves most of a
-// processor to the others. A rest is no shorter than minRest, else there is none, and no longer than maxRest; it ends when
-// half of what may wait does.
+// processor to the others. A rest is no shorter than minRest, else there is none, and no longer than maxRest; it ends when a
+// whole batch waits.
 const (
 	restTimes = 4
 	minRest   = time.Millisecond
@@ -71,7 +71,7 @@ func (in *inbox) put(text string) (todo int) {
 	case !in.taken:
 		in.taken = true
 		return begin
-	case (len(in.texts) >= maxHeard/2 || in.bytes >= maxHeardBytes/2) && in.rest != nil && in.rest.Stop():
+	case (len(in.texts) >= MaxBatch || in.bytes >= maxBatchBytes) && in.rest != nil && in.rest.Stop():
 		return wake
 	case len(in.texts) >= maxHeard || in.bytes >= maxHeardBytes:
 		return full
@@ -128,15 +128,21 @@ func (r *room) heard(text string) {
 	r.looked.Store(int64(r.hub.now()))
 	switch r.inbox.put(text) {
 	case begin:
-		r.hub.wg.Go(r.work)
-	case wake:
-		r.hub.wg.Go(r.work)
-		r.hub.wg.Done() // of who rests
+		r.hub.wg.Add(1)
+		r.hub.workers.Go(r)
+	case wake: // instead of who rests, and is counted
+		r.hub.workers.Go(r)
 	case full:
 		r.mu.Lock()
 		r.drain()
 		r.mu.Unlock()
 	}
+}
+
+// worked is work by a goroutine that is counted.
+func (r *room) worked() {
+	defer r.hub.wg.Done()
+	r.work()
 }
 
 // work takes what was heard until nothing waits, or the room has earned a rest.
@@ -150,11 +156,8 @@ func (r *room) work() {
 			return
 		}
 		if rest := min(restTimes*(r.hub.now()-began), maxRest); rest >= minRest {
-			r.hub.wg.Add(1) // until the rest is over: the hub's Close waits for it
-			r.inbox.after(rest, func() {
-				defer r.hub.wg.Done()
-				r.work()
-			})
+			r.hub.wg.Add(1) // the hub's Close waits for who rests
+			r.inbox.after(rest, r.worked)
 			return
 		}
 	}

@@ -194,8 +194,8 @@ func TestQuietRoomDoesNotRest(t *testing.T) {
 	})
 }
 
-// A rest ends when much waits.
-func TestMuchEndsTheRest(t *testing.T) {
+// A rest ends when a whole batch waits.
+func TestABatchEndsTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const takes = 10 * time.Millisecond
 		h, l, e := newSlowEar(t, takes)
@@ -204,7 +204,7 @@ func TestMuchEndsTheRest(t *testing.T) {
 		h.hear("r", l.add())
 		time.Sleep(takes + 1) // it has handed on the one, and rests before the other
 		heard := e.given.Load()
-		for range maxHeard/2 - 2 {
+		for range MaxBatch - 2 {
 			h.hear("r", l.add())
 		}
 		time.Sleep(takes + 1)
@@ -214,10 +214,10 @@ func TestMuchEndsTheRest(t *testing.T) {
 		h.hear("r", l.add())
 		time.Sleep(takes + 1)
 		if e.given.Load() != heard+MaxBatch {
-			t.Errorf("it still rests with %d waiting", maxHeard/2)
+			t.Errorf("it still rests with %d waiting", MaxBatch)
 		}
 		h.wg.Wait()
-		if e.given.Load() != maxHeard/2+1 {
+		if e.given.Load() != MaxBatch+1 {
 			t.Errorf("%d were heard", e.given.Load())
 		}
 	})

@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/warm"
 )
 
 // Message is one change of a room.
@@ -98,6 +99,7 @@ type Hub struct {
 	cancel  context.CancelFunc
 	ended   context.Context //nolint:containedctx // one that is over, see link
 	wg      sync.WaitGroup
+	workers warm.Pool[*room] // counted in wg while they work
 	began   time.Time
 
 	mu     sync.RWMutex // before a room's
@@ -150,7 +152,7 @@ func newHub(ctx context.Context, cancel context.CancelFunc, o Options) *Hub {
 	ended, end := context.WithCancel(ctx)
 	end()
 	return &Hub{
-		o: o, ctx: ctx, cancel: cancel, ended: ended, began: time.Now(),
+		o: o, ctx: ctx, cancel: cancel, ended: ended, began: time.Now(), workers: warm.Pool[*room]{Do: (*room).worked},
 		rooms: map[string]*room{}, byChan: map[string]*room{}, slots: map[string]*slot{}, links: map[string]*link{},
 		wake: make(chan struct{}, 1), doubts: make(chan *room, 256),
 	}
@@ -160,6 +162,7 @@ func newHub(ctx context.Context, cancel context.CancelFunc, o Options) *Hub {
 func (h *Hub) Close() {
 	h.cancel()
 	h.wg.Wait()
+	h.workers.Close()
 }
 
 // Rooms returns how many rooms are subscribed to.

@@ -25,18 +25,21 @@ type row struct {
 // its place here, or the test fails.
 var directions = map[string]row{
 	// The glossary: whoever reads it needs nothing else.
-	".": {},
+	".": {module: []string{"internal/jsonscan"}},
+	// Knows what a JSON text is, and not what it says.
+	"internal/jsonscan": {},
+	"internal/warm":     {},
 	// Keys and scripts, and nothing else.
 	"store": {module: []string{"."}, others: []string{"github.com/redis/go-redis/v9", "github.com/cespare/xxhash/v2"}},
 	// Carries bytes and seq and knows no domain.
 	// Of the module it needs the glossary alone: a position in a log is hearth.Cursor.
-	"pubsub": {module: []string{"."}, others: []string{"github.com/redis/go-redis/v9"}},
+	"pubsub": {module: []string{".", "internal/warm"}, others: []string{"github.com/redis/go-redis/v9"}},
 	"auth":   {module: []string{"."}, others: []string{anything}},
 	// The verbs, written once below the transports. It brings store and pubsub
 	// together, which never import each other.
 	"node": {module: []string{".", "store", "pubsub", "auth"}, others: []string{anything}},
 	// A transport decodes, calls node and encodes.
-	"httpapi": {module: []string{".", "node", "auth", "internal/netpoll"}, others: []string{anything}},
+	"httpapi": {module: []string{".", "node", "auth", "internal/netpoll", "internal/jsonscan", "internal/warm"}, others: []string{anything}},
 	// Knows sockets, and nothing of what they carry.
 	"internal/netpoll": {},
 	// Connects with what HEARTH_REDIS names.
