@@ -31,15 +31,16 @@ const longGrace = hearth.MaxGrace
 func TestReturns(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *redistest.Server) {
 		c := newClusterOn(t, s, longGrace, nil)
-		runs, rounds := size(1, 4), size(1, 12)
+		// Short histories, and more of them: what the checker has to try grows by each call without an answer.
+		runs, rounds := size(1, 4), size(2, 24)
 		if s.Mini != nil {
-			runs, rounds = 1, size(1, 3)
+			runs, rounds = 1, size(2, 6)
 		}
 		var sum returns
 		histories, ops := 0, 0
 		for _, seed := range seeds(t, runs) {
 			for round := range rounds {
-				h, r, err := runReturns(t.Context(), c, seed+uint64(round)<<32, size(40, 120))
+				h, r, err := runReturns(t.Context(), c, seed+uint64(round)<<32, size(24, 60))
 				if err != nil {
 					t.Fatalf("seed %d, round %d: %v", seed, round, err)
 				}
@@ -70,8 +71,8 @@ func TestReturnsNotices(t *testing.T) {
 			if met.Load() == 0 {
 				t.Fatal("no script has it")
 			}
-			for round := range uint64(20) {
-				h, _, err := runReturns(t.Context(), c, round+1, 30)
+			for round := range uint64(40) {
+				h, _, err := runReturns(t.Context(), c, round+1, 20)
 				if err != nil {
 					t.Logf("noticed in history %d: %v", round+1, err)
 					return
@@ -81,7 +82,7 @@ func TestReturnsNotices(t *testing.T) {
 					return
 				}
 			}
-			t.Error("not noticed in 20 histories")
+			t.Error("not noticed in 40 histories")
 		})
 	}
 }

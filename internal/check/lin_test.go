@@ -59,7 +59,7 @@ func TestLinearizable(t *testing.T) {
 func TestLinearizableNotices(t *testing.T) {
 	caught := 0
 	names := []string{
-		"the version that a set or a delete expects", "the version that an update expects", "the connection of a write",
+		"the version that a set expects", "the version that an update expects", "the connection of a write",
 		"one write of an update",
 	}
 	for _, name := range names {

@@ -21,7 +21,8 @@ type mutant struct {
 }
 
 var mutants = []mutant{
-	{"the version that a set or a delete expects", `if EXPECTED ~= '' and EXPECTED ~= head_of(old) then`, `if false then`, true},
+	{"the version that a set expects", `if EXPECTED ~= '' and EXPECTED ~= version then`, `if false then`, true},
+	{"the version that a delete expects", `if EXPECTED ~= '' and EXPECTED ~= head_of(old) then`, `if false then`, true},
 	{"the version that an update expects", `if expected ~= '' and expected ~= version then`, `if false then`, true},
 	{"the session of a write", `if SESSION ~= '' and SESSION ~= session then return {'session_ended'} end`, ``, true},
 	{"the connection of a write", `if conn ~= ARGV[5] or (`, `if (`, true},

@@ -101,7 +101,7 @@ func testOrder(f *fixture) {
 		f.equal("log", len(log.Events), 1)
 		s := f.state(room)
 		f.equal("all that is there", sortedKinds(s), []string{"c", "due", "l", "rooms", "s", "sums", "users"})
-		f.equal("session", sortedFields(s["s"]), []string{"at", "db", "ep", "hid", "id", "lb", "n", "pc", "pk", "seq"})
+		f.equal("session", sortedFields(s["s"]), []string{"at", "ep", "id", "lb", "n", "pc", "pk", "seq"})
 		w.tells("join ann to all but ann")
 	})
 

@@ -284,7 +284,7 @@ func testLinger(f *fixture) {
 			f.linger(room, time.Hour)
 			f.ok(end(f, f.join(room, "ann", leased(time.Hour))))
 			s := f.state(room)
-			if _, ok := s["due"]["empty/"+room]; !ok || s["s"]["hid"] != "0" || s["s"]["db"] != "0" {
+			if _, ok := s["due"]["empty/"+room]; !ok || s["s"]["hid"] != "" || s["s"]["db"] != "" {
 				f.Errorf("%v", s)
 			}
 		})
