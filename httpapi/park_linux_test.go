@@ -1,12 +1,15 @@
 package httpapi
 
 import (
+	"io"
 	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/gobwas/ws"
+
+	"github.com/hearthstore/hearth/internal/netpoll"
 )
 
 // readers returns how many goroutines stand in a connection's code.
@@ -65,3 +68,53 @@ func TestIdleConnection(t *testing.T) {
 	}
 	eventually(t, "nobody stands by", func() bool { return runtime.NumGoroutine() < goroutines+many/10 })
 }
+
+// What comes while a socket is read keeps it from being parked; what was told of and has been read does not.
+func TestParkLosesNothing(t *testing.T) {
+	s := newStage(t)
+	c := s.conn
+	ours, theirs := tcpPair(t)
+	p, err := netpoll.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { // until it is closed
+		defer close(done)
+		p.Run()
+	}()
+	defer func() {
+		_ = p.Close()
+		<-done
+	}()
+	raw, err := ours.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan struct{}, 10)
+	if c.sock.handle, err = p.Add(raw, waiterFunc(func() { told <- struct{}{} })); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { c.sock.handle = nil }()
+	if _, err := theirs.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	<-told
+	c.sock.poked.Store(false)
+	c.borrow()
+	c.sock.Ready() // while it is read
+	if c.park() {
+		t.Fatal("parked, with a byte that nobody will be told of")
+	}
+	if _, err := io.ReadFull(ours, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	c.sock.Ready() // of what has been read
+	if !c.park() || c.br != nil {
+		t.Error("not parked, though nothing is there")
+	}
+}
+
+type waiterFunc func()
+
+func (f waiterFunc) Ready() { f() }

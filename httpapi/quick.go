@@ -6,8 +6,9 @@ import (
 	"github.com/hearthstore/hearth/internal/jsonscan"
 )
 
-// The params of calls that come often are read without encoding/json as long as they are as clients write them: known names,
-// each once, and values of the right types. All else is left to encoding/json, which decides what it means or what is wrong.
+// The params of calls that come often are read without encoding/json as long as they are as clients write them: known names
+// and values of the right types; of several of one name the last counts, as there. All else is left to encoding/json, which
+// decides what it means or what is wrong.
 
 // quick reads an object's members by take, which gets a name without its quotes and says whether it could; false if the
 // object has to be read otherwise.
@@ -21,25 +22,23 @@ func quick(object []byte, take func(name, value []byte) bool) bool {
 	return m.At >= 0
 }
 
-// quickText reads a string that is plain, unless it was read before.
+// quickText reads a string that is plain.
 func quickText(into *string, value []byte) bool {
 	v, ok := plainText(value)
-	if !ok || *into != "" {
-		return false
+	if ok {
+		*into = string(v)
 	}
-	*into = string(v)
-	return true
+	return ok
 }
 
 // quickKey is quickText for what may be absent.
 func quickKey(into **string, value []byte) bool {
 	v, ok := plainText(value)
-	if !ok || *into != nil {
-		return false
+	if ok {
+		s := string(v)
+		*into = &s
 	}
-	s := string(v)
-	*into = &s
-	return true
+	return ok
 }
 
 func (q *keyParams) quick(params []byte) bool {
@@ -52,34 +51,28 @@ func (q *setParams) quick(params []byte) bool {
 		case "key":
 			return quickKey(&q.Key, value)
 		case "data":
-			fresh := q.Data == nil
 			q.Data = value
-			return fresh
+			return true
 		case "op_id":
 			return quickText(&q.OpID, value)
 		case "if_change_version":
 			n, err := strconv.ParseUint(string(value), 10, 64)
-			fresh := q.IfVersion == nil
 			q.IfVersion = &n
-			return fresh && err == nil
+			return err == nil
 		}
 		return false
 	})
 }
 
 func (q *broadcastParams) quick(params []byte) bool {
-	informed := false
 	return quick(params, func(name, value []byte) bool {
 		switch string(name) {
 		case "info":
-			fresh := !informed
-			informed = true
-			return fresh && value[0] == '{' && quick(value, func(name, value []byte) bool {
+			return value[0] == '{' && quick(value, func(name, value []byte) bool {
 				switch string(name) {
 				case "message":
-					fresh := q.Info.Message == nil
 					q.Info.Message = value
-					return fresh
+					return true
 				case "type":
 					return quickText(&q.Info.Type, value)
 				}

@@ -10,27 +10,14 @@ import (
 
 // requestByBook is parseRequest by encoding/json.
 func requestByBook(text []byte) (q request, id json.RawMessage, err *hearth.Error) {
-	null := json.RawMessage("null")
 	if uerr := json.Unmarshal(text, &q); uerr != nil {
 		if !json.Valid(text) {
 			return q, null, hearth.Errorf(hearth.ReasonNotJSON, "the text is not JSON")
 		}
 		return q, null, hearth.Errorf(hearth.ReasonBadRequest, "a request is an object with a method, a string")
 	}
-	switch {
-	case len(q.ID) == 0:
-	case q.ID[0] == '{', q.ID[0] == '[', q.ID[0] == 't', q.ID[0] == 'f':
-		return q, null, hearth.Errorf(hearth.ReasonBadRequest, "an id is a string, a number or null")
-	default:
-		id = q.ID
-	}
-	if q.Method == "" {
-		if id == nil {
-			id = null
-		}
-		return q, id, hearth.Errorf(hearth.ReasonBadRequest, "a request has a method")
-	}
-	return q, id, nil
+	id, err = q.answerTo()
+	return q, id, err
 }
 
 // A request is what encoding/json finds in it, and what it finds wrong.
@@ -67,6 +54,8 @@ func FuzzQuickParams(f *testing.F) {
 		`{"if_change_version":1.0}`, `{"if_change_version":18446744073709551616}`, `{"op_id":""}`, `{"op_id":"","op_id":"a"}`, `{"ttl_ms":5,"owned":true}`,
 		`{"info":{"message":"m","type":"chat"},"peer_id":"p","message_id":"i"}`, `{"info":{},"info":{}}`, `{"info":null}`, `{"info":{"message":1,"message":null}}`,
 		`{"info":{"type":null}}`, `{"roles":["a"],"info":{"message":{}}}`, `{"lock":{"name":"l","token":1}}`, `{"info":[]}`, `{"if_change_version":0}`,
+		`{"info":{"message":1,"type":"a"},"info":{"type":"b"}}`, `{"op_id":"a","op_id":"b","key":"k","if_change_version":1,"if_change_version":2}`,
+		`{"info":{"message":1,"message":{"a":2}},"message_id":"a","message_id":"b"}`, `{"op_id":"a","op_id":null}`, `{"key":"a","key":null}`,
 	} {
 		f.Add([]byte(text))
 	}

@@ -169,10 +169,12 @@ func (k *call) reply(dst []byte, id json.RawMessage, began time.Time, result []b
 	return append(dst, '}'), true
 }
 
+// null is the id of an answer to what has none.
+var null = json.RawMessage("null")
+
 // parseRequest makes of a request what encoding/json would, in one pass. It returns a request, whose parts are parts of the
 // text, and the id to answer it with: nil if it wants no answer, null if it has none that can be told.
 func parseRequest(text []byte) (q request, id json.RawMessage, err *hearth.Error) {
-	null := json.RawMessage("null")
 	begin, fits := jsonscan.Space(text, 0), true
 	end := begin
 	if begin < len(text) && text[begin] == '{' {
@@ -191,10 +193,16 @@ func parseRequest(text []byte) (q request, id json.RawMessage, err *hearth.Error
 	if !fits {
 		return q, null, hearth.Errorf(hearth.ReasonBadRequest, "a request is an object with a method, a string")
 	}
+	id, err = q.answerTo()
+	return q, id, err
+}
+
+// answerTo returns the id to answer a request with: nil if it wants no answer.
+func (q *request) answerTo() (id json.RawMessage, err *hearth.Error) {
 	switch {
 	case len(q.ID) == 0:
 	case q.ID[0] == '{', q.ID[0] == '[', q.ID[0] == 't', q.ID[0] == 'f':
-		return q, null, hearth.Errorf(hearth.ReasonBadRequest, "an id is a string, a number or null")
+		return null, hearth.Errorf(hearth.ReasonBadRequest, "an id is a string, a number or null")
 	default:
 		id = q.ID
 	}
@@ -202,9 +210,9 @@ func parseRequest(text []byte) (q request, id json.RawMessage, err *hearth.Error
 		if id == nil {
 			id = null
 		}
-		return q, id, hearth.Errorf(hearth.ReasonBadRequest, "a request has a method")
+		return id, hearth.Errorf(hearth.ReasonBadRequest, "a request has a method")
 	}
-	return q, id, nil
+	return id, nil
 }
 
 // take takes note of a member of a request; false if it is of another type than it has to be. Of several of one name the last

@@ -117,15 +117,9 @@ func (m *Member) Begin() {
 
 // Caller returns the member as the caller of a verb, with op as its op_id.
 func (m *Member) Caller(op string) *Caller {
-	c := m.CallerValue(op)
-	return &c
-}
-
-// CallerValue is Caller for who has a place for it.
-func (m *Member) CallerValue(op string) Caller {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return Caller{
+	return &Caller{
 		Principal: m.principal, Room: m.room, Session: m.Welcome.ID, Conn: m.conn, Role: m.view.role, Op: op, member: m,
 	}
 }

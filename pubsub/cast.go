@@ -71,7 +71,7 @@ func (in *inbox) put(text string) (todo int) {
 	case !in.taken:
 		in.taken = true
 		return begin
-	case (len(in.texts) >= MaxBatch || in.bytes >= maxBatchBytes) && in.rest != nil && in.rest.Stop():
+	case in.batch() && in.rest != nil && in.rest.Stop():
 		return wake
 	case len(in.texts) >= maxHeard || in.bytes >= maxHeardBytes:
 		return full
@@ -79,15 +79,22 @@ func (in *inbox) put(text string) (todo int) {
 	return nobody
 }
 
-// after has f called after a rest, unless put says wake before.
-func (in *inbox) after(rest time.Duration, f func()) {
+// batch reports whether a whole batch waits. in.mu is held.
+func (in *inbox) batch() bool { return len(in.texts) >= MaxBatch || in.bytes >= maxBatchBytes }
+
+// after has f called after a rest, unless put says wake before; it reports false, and does not, if a whole batch waits.
+func (in *inbox) after(rest time.Duration, f func()) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.rest == nil {
+	switch {
+	case in.batch():
+		return false
+	case in.rest == nil:
 		in.rest = time.AfterFunc(rest, f)
-	} else {
+	default:
 		in.rest.Reset(rest)
 	}
+	return true
 }
 
 // take empties the inbox. give takes the slice back.
@@ -157,8 +164,10 @@ func (r *room) work() {
 		}
 		if rest := min(restTimes*(r.hub.now()-began), maxRest); rest >= minRest {
 			r.hub.wg.Add(1) // the hub's Close waits for who rests
-			r.inbox.after(rest, r.worked)
-			return
+			if r.inbox.after(rest, r.worked) {
+				return
+			}
+			r.hub.wg.Done()
 		}
 	}
 }

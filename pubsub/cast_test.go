@@ -223,6 +223,24 @@ func TestABatchEndsTheRest(t *testing.T) {
 	})
 }
 
+// There is no rest while a whole batch waits already.
+func TestAWaitingBatchIsNotLeftToRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const takes = 10 * time.Millisecond
+		h, l, e := newSlowEar(t, takes)
+		began := time.Now()
+		h.hear("r", l.add())
+		time.Sleep(takes / 2)
+		for range MaxBatch {
+			h.hear("r", l.add())
+		}
+		h.wg.Wait()
+		if took := time.Since(began); took != 2*takes || e.given.Load() != MaxBatch+1 {
+			t.Errorf("%d were heard, in %s, of which %s were needed", e.given.Load(), took, 2*takes)
+		}
+	})
+}
+
 // Who begins within what is heard meanwhile, and becomes a batch, is given only what comes after.
 func TestBeginningWithinABatch(t *testing.T) {
 	h, r, l := newCrowd(t)

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +19,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"github.com/hearthstore/hearth/internal/testlog"
 )
 
 // built is the folder of the binaries.
@@ -66,31 +67,16 @@ type process struct {
 	cmd  *exec.Cmd
 	link link // to Redis; nil if nothing is there to cut
 
-	mu  sync.Mutex
-	out bytes.Buffer
+	out testlog.Buffer
 
 	ended chan struct{} // closed when it has been waited for
 	err   error
 }
 
-// Write keeps what the process prints.
-func (p *process) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.Write(b)
-}
-
-// said returns all that the process has printed.
-func (p *process) said() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.String()
-}
-
 // tail is the end of it, for messages.
 func (p *process) tail() string {
 	const most = 16 << 10
-	s := p.said()
+	s := p.out.String()
 	return s[max(0, len(s)-most):]
 }
 
@@ -102,7 +88,7 @@ func launch(tb testing.TB, name, path string, l link, env map[string]string, arg
 	p := &process{tb: tb, name: name, link: l, ended: make(chan struct{})}
 	//nolint:noctx // it lives until it is killed, or stops
 	p.cmd = exec.Command(path, append([]string{"serve"}, args...)...)
-	p.cmd.Stdout, p.cmd.Stderr = p, p
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=halt_on_error=0"}
 	for _, k := range slices.Sorted(maps.Keys(env)) {
 		p.cmd.Env = append(p.cmd.Env, k+"="+env[k])
@@ -118,11 +104,11 @@ func launch(tb testing.TB, name, path string, l link, env map[string]string, arg
 		if tb.Failed() {
 			tb.Logf("end of what %s at %s said:\n%s", p.name, p.url, p.tail())
 		}
-		if strings.Contains(p.said(), "WARNING: DATA RACE") {
-			tb.Errorf("%s: data race:\n%s", p.name, p.said())
+		if p.out.Has("WARNING: DATA RACE") {
+			tb.Errorf("%s: data race:\n%s", p.name, p.out.String())
 		}
-		if strings.Contains(p.said(), "msg=panic") {
-			tb.Errorf("%s: a panic:\n%s", p.name, p.said())
+		if p.out.Has("msg=panic") {
+			tb.Errorf("%s: a panic:\n%s", p.name, p.out.String())
 		}
 	})
 	return p
@@ -165,7 +151,7 @@ func (p *process) ready() bool {
 // get asks for something that needs no token; status 0: there was no answer.
 func (p *process) get(path string) (status int, body string) {
 	if p.url == "" {
-		m := servingLine.FindStringSubmatch(p.said())
+		m := servingLine.FindStringSubmatch(p.out.String())
 		if m == nil {
 			return 0, ""
 		}

@@ -203,6 +203,7 @@ func TestJoinBySize(t *testing.T) {
 	rounds, few := size(2, 40), 25
 	rows := [][]string{{"peers in the room", "µs", "bytes answered", "ratio"}, {"---", "---", "---", "---"}}
 	var first float64
+	answered := map[int]float64{}
 	for _, peers := range []int{10, 100, 400, 1_000} {
 		room := "of-" + strconv.Itoa(peers)
 		enter := func(n int, prefix string) []store.Writer {
@@ -235,7 +236,11 @@ func TestJoinBySize(t *testing.T) {
 		if first == 0 {
 			first = sum.usec / n
 		}
+		answered[peers] = sum.out / n
 		rows = append(rows, []string{strconv.Itoa(peers), num(sum.usec / n), num(sum.out / n), num(sum.usec/n/first) + "×"})
 	}
 	table(t, "a join, by the peers that are there", rows...)
+	if answered[1_000] > answered[100] || answered[100] < 2*answered[10] {
+		t.Errorf("bytes that a join is answered, by the peers that are there: %v", answered)
+	}
 }
