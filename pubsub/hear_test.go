@@ -272,7 +272,7 @@ func TestRewoundSeenOnReconnect(t *testing.T) {
 		d.hear(d.log.addN(5)...)
 		d.log.rewind(3)
 		d.log.add()
-		d.room.confirm()
+		d.room.confirm(true)
 		synctest.Wait()
 		e.want(span(1, 5) + " Lost")
 	})
@@ -335,7 +335,7 @@ func TestEndWhileReading(t *testing.T) {
 		d.hear(d.log.add())
 		end := d.log.end()
 		d.slowRead(func() { d.room.hear(end) })
-		d.room.confirm() // reconnected
+		d.room.confirm(true) // reconnected
 		synctest.Wait()
 		e.want("m1 end")
 	})
@@ -365,7 +365,7 @@ func TestMissedBeginningReconnected(t *testing.T) {
 		d.hear(d.log.add(), d.log.end())
 		d.log.begin("B")
 		d.log.addN(3)
-		d.room.confirm()
+		d.room.confirm(true)
 		synctest.Wait()
 		next := d.active()
 		d.hear(d.log.addN(2)...)
@@ -386,7 +386,7 @@ func TestReconnectedWhileChangesCome(t *testing.T) {
 						d.room.hear(text)
 					}
 				})
-				d.room.confirm()
+				d.room.confirm(true)
 				synctest.Wait()
 				d.hear(m[heardFirst:]...)
 				d.hear(d.log.add())

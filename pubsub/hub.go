@@ -255,8 +255,9 @@ func (h *Hub) decode(text string) (*Message, error) {
 	return m, h.o.Decode(m)
 }
 
-// confirmed takes note that a channel is subscribed to on a link.
-func (h *Hub) confirmed(l *link, channel string) {
+// confirmed takes note that a channel is subscribed to on a link. had: its connection has had it before: a new connection
+// asks for all that is wanted, and for what is wished for while it does that twice.
+func (h *Hub) confirmed(l *link, channel string, had bool) {
 	h.mu.RLock() // until the end: a room that is added meanwhile has to wish after this
 	defer h.mu.RUnlock()
 	r := h.byChan[channel]
@@ -264,7 +265,7 @@ func (h *Hub) confirmed(l *link, channel string) {
 		l.wish(false, channel)
 		return
 	}
-	r.confirm()
+	r.confirm(!had)
 }
 
 // parted takes note that channels are not subscribed to any more on a link. A room that has subscribers again by now is

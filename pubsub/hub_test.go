@@ -268,6 +268,27 @@ func TestUnwantedChannelIsLeft(t *testing.T) {
 	})
 }
 
+// A new connection asks for all that is wanted, and then for what was wished for meanwhile. A second confirmation is no gap.
+func TestConfirmedTwice(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		st := newStation(t, s)
+		e := newEar(t)
+		sub, err := st.Follow(t.Context(), "r", e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sub.Await("")
+		st.links[""].wish(true, st.channel("r"))
+		other, _ := st.listen("other") // confirmed on the same connection, so r was, too
+		st.publish("r", st.log.add())
+		e.until(1)
+		e.want("m1")
+		sub.Close()
+		other.Close()
+		st.unused("r", "other")
+	})
+}
+
 func TestLastWishCounts(t *testing.T) {
 	for _, last := range []bool{true, false} {
 		ctx, cancel := context.WithCancel(t.Context())

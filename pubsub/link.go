@@ -180,6 +180,7 @@ func (l *link) note(got *redis.Subscription) {
 	joined := got.Kind == "subscribe" || got.Kind == "ssubscribe"
 	l.mu.Lock()
 	l.turns++
+	_, had := l.on[got.Channel]
 	if joined {
 		l.on[got.Channel] = struct{}{}
 	} else {
@@ -196,7 +197,7 @@ func (l *link) note(got *redis.Subscription) {
 	case mine: // its slot has moved
 		l.hub.refused(l)
 	case joined:
-		l.hub.confirmed(l, got.Channel)
+		l.hub.confirmed(l, got.Channel, had)
 	default:
 		l.hub.parted(l, true, got.Channel)
 	}

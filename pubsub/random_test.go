@@ -121,7 +121,7 @@ func (w *world) live() {
 	w.log.failing(nil)
 	w.hear(w.flying...)
 	if w.kind != fleeting || w.broken {
-		w.room.confirm()
+		w.room.confirm(true)
 	}
 	<-time.After(time.Minute) // of the bubble's clock: reads that failed are tried again
 	synctest.Wait()
@@ -135,11 +135,11 @@ func (w *world) step() {
 	defer w.mu.Unlock()
 	switch n := w.IntN(100); {
 	case n == 0 && w.kind == harsh && w.room.hub.o.Rewound != nil: // a failover, with a new connection
-		w.room.confirm()
+		w.room.confirm(true)
 		w.rest() // so that the hub is ahead then
 		w.back()
 		w.flying, w.broken = nil, true
-		w.room.confirm()
+		w.room.confirm(true)
 	case n < 40:
 		w.change()
 	case n < 75:
@@ -164,7 +164,7 @@ func (w *world) step() {
 		w.active = append(w.active[:i], w.active[i+1:]...)
 	case n < 91 && (w.kind != fleeting || w.IntN(20) == 0): // a connection lost, with all that was under way
 		w.flying, w.broken = nil, true
-		w.room.confirm()
+		w.room.confirm(true)
 	case n < 94 && w.kind != fleeting:
 		w.flaky()
 	case n < 96 && w.kind != mild:

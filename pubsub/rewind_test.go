@@ -40,7 +40,7 @@ func TestRewoundBeginsANewLog(t *testing.T) {
 				d.hear(d.log.addN(5)...)
 				d.log.rewind(tt.lost)
 				d.log.addN(tt.others)
-				d.room.confirm() // the connection to the new master
+				d.room.confirm(true) // the connection to the new master
 				synctest.Wait()
 				e.want(span(1, 5) + " Lost")
 				f.want(span(1, 5) + " Lost")
@@ -95,7 +95,7 @@ func TestRewoundIsTriedAgain(t *testing.T) {
 		e := d.active()
 		d.hear(d.log.addN(5)...)
 		d.log.rewind(2)
-		d.room.confirm()
+		d.room.confirm(true)
 		e.until(6) // or lost
 		synctest.Wait()
 		e.want(span(1, 5) + " Lost")
@@ -115,7 +115,7 @@ func TestAnotherHubFindsOut(t *testing.T) {
 			d.hear(m...)
 			o.hear(m[:3]...)
 			d.log.rewind(2)
-			d.room.confirm()
+			d.room.confirm(true)
 			synctest.Wait()
 			e.want(span(1, 5) + " Lost")
 			f.want(span(1, 3) + " Lost")
@@ -138,7 +138,7 @@ func TestEndIsRewound(t *testing.T) {
 		d.log.mu.Lock()
 		d.log.pos, d.log.live, d.log.texts = before, true, m
 		d.log.mu.Unlock()
-		d.room.confirm()
+		d.room.confirm(true)
 		synctest.Wait()
 		if at := d.log.at(); at.Epoch != "A+" || at.Seq <= 1004 {
 			d.Errorf("the log is at %v", at)

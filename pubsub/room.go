@@ -98,8 +98,8 @@ func (r *room) add(s *Subscription) (confirmed <-chan struct{}) {
 	return r.confirmed
 }
 
-// confirm is called for each confirmation of a subscription.
-func (r *room) confirm() {
+// confirm is called for each confirmation of a subscription. fresh: the connection did not have it before.
+func (r *room) confirm(fresh bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch r.state {
@@ -112,8 +112,11 @@ func (r *room) confirm() {
 		if len(r.subs) == 0 { // who wanted it gave up meanwhile
 			r.part()
 		}
-	case subscribed: // the connection was made anew: what was published in between is missing
-		r.drain()
+	case subscribed:
+		if !fresh { // nothing is missing
+			return
+		}
+		r.drain() // the connection was made anew: what was published in between is missing
 		r.gap()
 		r.repair()
 	case unsubscribing: // a new connection was given the channel again, perhaps after it was told to drop it
