@@ -90,20 +90,16 @@ func newSpoiledStore(t *testing.T, cluster bool, opts ...redistest.Option) *spoi
 	} else {
 		s.server = redistest.Real(t, opts...)
 	}
+	servers := []*redistest.Server{s.server}
+	if cluster {
+		servers = s.cluster.Nodes // replicas too: nodes ask any of them who serves what
+	}
 	var addrs []string
-	for _, server := range s.masters(t) {
+	for _, server := range servers {
 		addrs = append(addrs, server.Addr)
 	}
 	s.spoiler = newSpoiler(t, addrs...)
 	return s
-}
-
-func (s *spoiledStore) masters(t *testing.T) []*redistest.Server {
-	t.Helper()
-	if s.cluster == nil {
-		return []*redistest.Server{s.server}
-	}
-	return s.cluster.Masters(t)
 }
 
 // newCluster starts nodes that come in by the spoiler. Nodes that are started afterwards do not.

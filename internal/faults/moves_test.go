@@ -102,20 +102,27 @@ func TestReaperDies(t *testing.T) {
 		}
 		rooms, seers := c.watched(fmt.Sprintf("batch%d-", round), 10, seer)
 		gs := c.ghosts(victim, "ghost", rooms, n)
+		// All of them are done within some tens of milliseconds, so what is published tells when they begin.
+		changes := c.redis.PSubscribe(t.Context(), c.prefix+":{*}:e:batch*")
+		if _, err := changes.Receive(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		victim.kill()
-		await(t, "the first leave", func() bool {
-			for _, room := range rooms {
-				if len(c.books.left(room)) > 0 {
-					return true
-				}
+		for first := false; !first; {
+			m, err := changes.ReceiveMessage(t.Context())
+			if err != nil {
+				t.Fatal(err)
 			}
-			return false
-		})
+			first = strings.Contains(m.Payload, "\nleave ")
+		}
 		// Scripts stand still while the node is killed, so it is in the midst of them.
 		if err := c.redis.Do(t.Context(), "CLIENT", "PAUSE", "300", "WRITE").Err(); err != nil {
 			t.Fatal(err)
 		}
 		reaper.kill()
+		if err := changes.Close(); err != nil {
+			t.Error(err)
+		}
 		at := time.Now()
 		rest := int64(0)
 		for _, key := range c.keys("node:*") {

@@ -13,11 +13,11 @@ import (
 	"testing"
 )
 
-// spoiler is a proxy to Redis, one server or the masters of a cluster, that understands what the servers say: it can lose,
+// spoiler is a proxy to Redis, one server or all of a cluster, that understands what the servers say: it can lose,
 // double and hold back what is published, and leave a subscription connected that hears nothing.
 type spoiler struct {
 	doors []*door
-	moved *strings.Replacer // in what a cluster says of itself, the addresses of its masters for the doors; nil without one
+	moved *strings.Replacer // in what a cluster says of itself, the addresses of its servers for the doors; nil without one
 	wg    sync.WaitGroup
 
 	mu     sync.Mutex
