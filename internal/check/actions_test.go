@@ -229,12 +229,19 @@ func (m *machine) time() {
 	pass(int64(one(m, "by", []int{1, 10, 500, 7_500, 20_000, 70_000})))
 }
 
-// late writes entries when a lock, for which others wait, is over and nobody has swept.
+// late writes entries when a lock, for which others wait, is over and nobody has swept. One of them may have another
+// connection by then.
 func (m *machine) late() {
 	m.only, m.crowd = m.room(), true
 	defer func() { m.only, m.crowd = nil, false }()
 	for range 3 {
 		m.acquire()
+		m.check()
+	}
+	if q := m.only.queues[lockNames[0]]; len(q) > 0 && m.chance("comes back", 50) {
+		m.whom = one(m, "who waits", q).peer
+		m.join()
+		m.whom = ""
 		m.check()
 	}
 	if l := m.only.locks[lockNames[0]]; l != nil {

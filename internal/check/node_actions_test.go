@@ -155,11 +155,23 @@ func (m *machine) afterEnd() {
 	_, err := m.s.End(m.t.Context(), r.name, store.Writer{Key: "key"}, "over")
 	m.ok(err)
 	r.finish("ended", "", hearth.QuoteString("over"))
+	dies := m.chance("its node dies", 50)
+	if dies {
+		m.dead[inc] = true
+	}
 	for range 4 {
 		m.check()
 		m.join()
 	}
 	m.check()
+	if dies { // before what the session has left behind was swept
+		m.tend(m.part.lease + 1000)
+		m.tickAs("", 100)
+		if m.part.ended[inc] != 0 {
+			m.settle(store.DueItem{Kind: store.DueNode, Incarnation: inc})
+		}
+		return
+	}
 	if m.chance("compared", 50) {
 		m.membersOf(inc)
 		return
