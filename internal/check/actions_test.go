@@ -234,14 +234,12 @@ func (m *machine) time() {
 func (m *machine) late() {
 	m.only, m.crowd = m.room(), true
 	defer func() { m.only, m.crowd = nil, false }()
-	for range 3 {
+	for range 4 {
 		m.acquire()
 		m.check()
 	}
-	if q := m.only.queues[lockNames[0]]; len(q) > 0 && m.chance("comes back", 50) {
-		m.whom = one(m, "who waits", q).peer
-		m.join()
-		m.whom = ""
+	if q := m.only.queues[lockNames[0]]; len(q) > 0 && m.chance("comes back", 30) {
+		m.joinAs(one(m, "who waits", q).peer)
 		m.check()
 	}
 	if l := m.only.locks[lockNames[0]]; l != nil {

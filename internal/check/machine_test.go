@@ -53,8 +53,6 @@ type machine struct {
 
 	// only is the room of all that follows, if it is not nil.
 	only *watched
-	// whom is who joins, if it is not "".
-	whom string
 	// crowd: all that is acquired is one lock, for a short time and with patience.
 	crowd bool
 	// refused notes that the step under way was refused.
@@ -279,7 +277,10 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 	return out
 }
 
-func (m *machine) join() {
+func (m *machine) join() { m.joinAs("") }
+
+// joinAs has somebody join, anybody if id is "".
+func (m *machine) joinAs(id string) {
 	r := m.room()
 	if len(m.alive()) == 0 {
 		m.beginNode()
@@ -293,8 +294,8 @@ func (m *machine) join() {
 		KeepName: m.chance("keep name", 50), KeepData: m.chance("keep data", 50),
 		Conn: hearth.NewConnSecret(), Incarnation: m.incarnation(), Implicit: m.chance("implicit", 20), Peers: 200, Watch: hearth.Patterns{"k*", "default"},
 	}
-	if m.whom != "" {
-		q.Peer.ID = m.whom
+	if id != "" {
+		q.Peer.ID = id
 	}
 	if m.chance("other user", 10) {
 		q.Peer.User = "other"

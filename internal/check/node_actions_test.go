@@ -1,6 +1,7 @@
 package check
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strconv"
@@ -161,7 +162,7 @@ func (m *machine) afterEnd() {
 	}
 	for range 4 {
 		m.check()
-		m.join()
+		m.joinAs(one(m, "who comes", []string{"", id}))
 	}
 	m.check()
 	if dies { // before what the session has left behind was swept
@@ -183,7 +184,9 @@ func (m *machine) afterEnd() {
 // settle settles an item, and does the same to the models.
 func (m *machine) settle(item store.DueItem) {
 	m.t.Helper()
-	m.ok(m.s.Settle(m.t.Context(), item))
+	ctx, cancel := context.WithTimeout(m.t.Context(), patience) // a fault may be that it never ends
+	defer cancel()
+	m.ok(m.s.Settle(ctx, item))
 	for _, r := range m.rooms {
 		switch {
 		case item.Kind == store.DueNode:
