@@ -78,6 +78,27 @@ func (c *claims) time(name string) time.Time {
 	return time.UnixMilli(int64(n * 1000)).UTC()
 }
 
+// audience returns the claim aud, which is one text or a list of them (RFC 7519, 4.1.3).
+func (c *claims) audience() []string {
+	c.must("aud")
+	switch value := c.values["aud"].(type) {
+	case string:
+		return []string{value}
+	case []any:
+		out := make([]string, 0, len(value))
+		for _, item := range value {
+			s, ok := item.(string)
+			if !ok {
+				c.fail(jwt.ErrInvalidType, "the token's claim aud must be a string or a list of strings")
+			}
+			out = append(out, s)
+		}
+		return out
+	}
+	c.fail(jwt.ErrInvalidType, "the token's claim aud must be a string or a list of strings")
+	return nil
+}
+
 // permissions returns nil only if the claim is left out. What the names are worth, Principal.check knows.
 func (c *claims) permissions() []Permission {
 	value, ok := c.values["permissions"]

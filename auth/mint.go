@@ -19,6 +19,9 @@ func (v *Verifier) Mint(p Principal, ttl time.Duration) (string, error) {
 	if err := p.check(); err != nil {
 		return "", err
 	}
+	if v.secret == nil {
+		return "", hearth.BadParams("there is no app secret to sign with: set HEARTH_APP_SECRET")
+	}
 	now := v.now()
 	c := jwt.MapClaims{
 		"type":       "app",
@@ -32,7 +35,9 @@ func (v *Verifier) Mint(p Principal, ttl time.Duration) (string, error) {
 	if p.Management {
 		c["type"] = "management"
 	}
-	for name, s := range map[string]string{"room_id": p.Room, "user_id": p.User, "role": p.Role, "peer_id": p.Peer, "name": p.Name} {
+	for name, s := range map[string]string{
+		"aud": v.audience, "iss": v.issuer, "room_id": p.Room, "user_id": p.User, "role": p.Role, "peer_id": p.Peer, "name": p.Name,
+	} {
 		if s != "" {
 			c[name] = s
 		}

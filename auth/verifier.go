@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,17 +33,43 @@ const (
 
 // Config is what a Verifier needs to know.
 type Config struct {
-	AccessKey string           // the app's public key id; tokens of another one are refused. Required
-	Secret    string           // signs tokens by HS256. At least MinSecretLen bytes
-	Leeway    time.Duration    // how far the clocks of minter and verifier may be apart; 60 s if it is not positive
-	Now       func() time.Time // time.Now
+	AccessKey string // the app's public key id; tokens of another one are refused. Required
+	// Secret signs tokens by HS256, and verifies those without a kid. At least MinSecretLen bytes; empty if Keys is set and
+	// nothing is to be signed.
+	Secret string
+	// Secrets verify tokens by HS256 that name them by kid: while secrets change, the old and the new one. With any, a kid that is
+	// none of them is refused; without, a kid means nothing, as there is only one secret.
+	Secrets map[string]string
+	// Keys verify tokens by RS256, ES256 and EdDSA; nil for none. A key is for one algorithm, whatever a token says.
+	Keys KeySource
+	// Audience has to be, or be among, a token's aud, and Issuer its iss; each means nothing if it is empty.
+	Audience, Issuer string
+
+	Leeway time.Duration    // how far the clocks of minter and verifier may be apart; 60 s if it is not positive
+	Now    func() time.Time // time.Now
 }
 
-// Verifier verifies and mints the tokens of one app by HS256: the algorithm is fixed here, and a token's header has no
-// say in it. It never changes, so goroutines may share it.
+// KeySource finds public keys. It may be asked by many goroutines.
+type KeySource interface {
+	// Find returns the key that a token's kid names ("" for a token without one), as far as it is known at the moment.
+	Find(kid string) (Key, bool)
+}
+
+// Key is a public key and the one algorithm that it is for.
+type Key struct {
+	Method jwt.SigningMethod // RS256, ES256 or EdDSA
+	Public any               // *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey, as Method wants it
+}
+
+// Verifier verifies the tokens of one app, and mints them by HS256: which algorithms there are is fixed here, and a token's
+// header has no say in it. It never changes but for what its KeySource knows, so goroutines may share it.
 type Verifier struct {
 	accessKey string
-	secret    []byte
+	secret    []byte            // nil for none
+	secrets   map[string][]byte // by kid
+	keys      KeySource
+	audience  string
+	issuer    string
 	leeway    time.Duration
 	now       func() time.Time
 }
@@ -55,14 +82,37 @@ func NewVerifier(c Config) (*Verifier, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	switch {
-	case c.AccessKey == "":
-		return nil, errors.New("auth: the app has a secret but no access key: set both, or neither")
-	case len(c.Secret) < MinSecretLen:
-		return nil, fmt.Errorf("auth: the app secret is shorter than %d bytes: set a random one of %d bytes or more, for example from `openssl rand -hex 32`",
-			MinSecretLen, GoodSecretLen)
+	v := &Verifier{
+		accessKey: c.AccessKey, secrets: map[string][]byte{}, keys: c.Keys, audience: c.Audience, issuer: c.Issuer,
+		leeway: c.Leeway, now: c.Now,
 	}
-	return &Verifier{accessKey: c.AccessKey, secret: []byte(c.Secret), leeway: c.Leeway, now: c.Now}, nil
+	if c.AccessKey == "" {
+		return nil, errors.New("auth: the app has a secret but no access key: set both, or neither")
+	}
+	if c.Secret != "" || c.Keys == nil || len(c.Secrets) > 0 {
+		if err := checkSecret("the app secret", c.Secret); err != nil {
+			return nil, err
+		}
+		v.secret = []byte(c.Secret)
+	}
+	for kid, secret := range c.Secrets {
+		if !hearth.ValidName(kid) {
+			return nil, errors.New("auth: a secret's kid must match [A-Za-z0-9][A-Za-z0-9._:~@+=-]{0,127}")
+		}
+		if err := checkSecret("the app secret "+kid, secret); err != nil {
+			return nil, err
+		}
+		v.secrets[kid] = []byte(secret)
+	}
+	return v, nil
+}
+
+func checkSecret(which, secret string) error {
+	if len(secret) < MinSecretLen {
+		return fmt.Errorf("auth: %s is shorter than %d bytes: set a random one of %d bytes or more, for example from `openssl rand -hex 32`",
+			which, MinSecretLen, GoodSecretLen)
+	}
+	return nil
 }
 
 // Verify returns who the token speaks for. Every error is an *hearth.Error of ReasonUnauthenticated: its Detail says what
@@ -90,6 +140,7 @@ func (v *Verifier) Verify(token string) (*Principal, error) {
 		c.fail(jwt.ErrTokenInvalidClaims, "the token's access_key is not the one of this server")
 	default:
 		v.checkTimes(c, exp)
+		v.checkFor(c)
 	}
 	p := &Principal{
 		Management: kind == "management",
@@ -130,20 +181,20 @@ func (v *Verifier) open(token string) (*claims, error) {
 	// crit lists extensions without which the token must not be understood (RFC 7515, 4.1.11); none are known here.
 	var head struct {
 		Alg  string          `json:"alg"`
+		Kid  string          `json:"kid"`
 		Crit json.RawMessage `json:"crit"`
 	}
 	sig, err := segments.DecodeString(signature) // a further dot is an error here
 	if err != nil || segments.EncodedLen(len(sig)) != len(signature) || !decode(header, &head) {
 		return nil, malformed()
 	}
-	method := jwt.SigningMethodHS256
-	if head.Alg != method.Alg() {
-		return nil, unauthenticated(jwt.ErrTokenSignatureInvalid, "the token must be signed with %s", method.Alg())
-	}
-	if head.Crit != nil {
+	method, key, err := v.keyFor(head.Alg, head.Kid)
+	switch {
+	case err != nil:
+		return nil, err
+	case head.Crit != nil:
 		return nil, unauthenticated(jwt.ErrTokenUnverifiable, "the token's header has crit, which is not supported")
-	}
-	if method.Verify(token[:len(header)+1+len(payload)], sig, v.secret) != nil {
+	case method.Verify(token[:len(header)+1+len(payload)], sig, key) != nil:
 		return nil, unauthenticated(jwt.ErrTokenSignatureInvalid, "the token's signature is wrong: it was signed with another secret, or changed")
 	}
 	c := &claims{}
@@ -151,6 +202,59 @@ func (v *Verifier) open(token string) (*claims, error) {
 		return nil, malformed()
 	}
 	return c, nil
+}
+
+// keyFor returns what a token has to be verified with that says this alg and kid. The key decides: it is for one algorithm, and a
+// token that says another one is refused, so no public key is ever taken for a secret.
+func (v *Verifier) keyFor(alg, kid string) (jwt.SigningMethod, any, error) {
+	hs256 := jwt.SigningMethodHS256
+	switch {
+	case alg == hs256.Alg() && v.secret != nil:
+		secret, named := v.secrets[kid]
+		switch {
+		case named:
+		case kid == "" || len(v.secrets) == 0:
+			secret = v.secret
+		default:
+			return nil, nil, unauthenticated(jwt.ErrTokenUnverifiable, "the token's kid names no secret of this server")
+		}
+		return hs256, secret, nil
+	case v.keys == nil || !slices.Contains(publicAlgs, alg):
+		return nil, nil, unauthenticated(jwt.ErrTokenSignatureInvalid, "the token must be signed with %s", v.algs())
+	}
+	key, ok := v.keys.Find(kid)
+	switch {
+	case !ok:
+		return nil, nil, unauthenticated(jwt.ErrTokenUnverifiable, "the token's kid names no key that this server knows")
+	case key.Method.Alg() != alg:
+		return nil, nil, unauthenticated(jwt.ErrTokenSignatureInvalid, "the key that the token's kid names is for %s", key.Method.Alg())
+	}
+	return key.Method, key.Public, nil
+}
+
+// publicAlgs are the algorithms that keys may be for.
+var publicAlgs = []string{"RS256", "ES256", "EdDSA"}
+
+// algs names what tokens may be signed with.
+func (v *Verifier) algs() string {
+	var names []string
+	if v.secret != nil {
+		names = append(names, jwt.SigningMethodHS256.Alg())
+	}
+	if v.keys != nil {
+		names = append(names, publicAlgs...)
+	}
+	return strings.Join(names, " or ")
+}
+
+// checkFor compares for whom the token is, and whose, with what the configuration asks for.
+func (v *Verifier) checkFor(c *claims) {
+	if v.issuer != "" && c.need("iss") != v.issuer {
+		c.fail(jwt.ErrTokenInvalidIssuer, "the token's iss is not the one of this server")
+	}
+	if v.audience != "" && !slices.Contains(c.audience(), v.audience) {
+		c.fail(jwt.ErrTokenInvalidAudience, "the token's aud does not name this server")
+	}
 }
 
 func (v *Verifier) checkTimes(c *claims, exp time.Time) {

@@ -158,19 +158,15 @@ func (b *benchmark) reach(f *pflag.FlagSet, o *bench.Options) error {
 // tokens returns what makes a token for a room.
 func (b *benchmark) tokens() (func(ctx context.Context, room string) (string, error), error) {
 	of := func(room string) auth.Principal { return auth.Principal{Room: room, User: "bench", Role: b.role} }
-	key, secret := os.Getenv("HEARTH_APP_ACCESS_KEY"), os.Getenv("HEARTH_APP_SECRET")
-	switch {
-	case (key == "") != (secret == ""):
-		return nil, usagef("HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET go together: set both")
-	case key == "":
+	v, err := signer()
+	if err != nil {
+		return nil, err
+	}
+	if v == nil {
 		return func(ctx context.Context, room string) (string, error) {
 			p := of(room)
 			return (&remote{server: b.servers[0]}).askToken(ctx, &p)
 		}, nil
-	}
-	v, err := auth.NewVerifier(auth.Config{AccessKey: key, Secret: secret})
-	if err != nil {
-		return nil, err
 	}
 	return func(_ context.Context, room string) (string, error) { return v.Mint(of(room), mintedTTL) }, nil
 }

@@ -30,6 +30,10 @@ type config struct {
 	partitions int
 	accessKey  string
 	secret     string
+	secrets    string // as keySecrets reads it
+	jwks       string
+	audience   string
+	issuer     string
 	origins    []string
 	rolesFile  string
 	publicWS   string
@@ -93,6 +97,10 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.IntVar(&c.partitions, "partitions", 64, "over how many partitions rooms are spread; the same on all nodes, for ever")
 	f.StringVar(&c.accessKey, "app-access-key", "", "access key of the pair that signs tokens")
 	f.StringVar(&c.secret, "app-secret", "", "secret of the pair that signs tokens, 32 bytes or more; better set as HEARTH_APP_SECRET")
+	f.StringVar(&c.secrets, "app-secrets", "", "further secrets, as kid=secret,kid=secret: tokens that name one by their kid are verified with it, so that secrets\ncan change without a gap; better set as HEARTH_APP_SECRETS")
+	f.StringVar(&c.jwks, "jwks", "", "JSON Web Key Set, a file or an https:// URL: tokens by RS256, ES256 or EdDSA are verified with its keys, those by HS256 only\nif there is a secret too. It is read anew now and then")
+	f.StringVar(&c.audience, "token-audience", "", "what a token's aud must be or have (default: any token's will do)")
+	f.StringVar(&c.issuer, "token-issuer", "", "what a token's iss must be (default: any token's will do)")
 	f.StringSliceVar(&c.origins, "allowed-origins", nil, "origins whose pages may connect, besides the server's own; * for all")
 	f.StringVar(&c.rolesFile, "roles-file", "", "YAML file of roles and what each may do (default: all may read, write, broadcast and lock, host and admin everything)")
 	f.StringVar(&c.publicWS, "public-ws-url", "", "where clients reach /v1/ws, told by GET /init (default: at the host that the request names)")
@@ -249,8 +257,10 @@ func (c *config) check() error {
 		return fmt.Errorf("HEARTH_PREFIX must match %s", prefixGrammar)
 	case c.partitions < 1 || c.partitions > 1024:
 		return errors.New("HEARTH_PARTITIONS must be 1–1024")
-	case (c.accessKey == "") != (c.secret == ""):
-		return errors.New("HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET go together: set both, or neither for development mode")
+	case (c.accessKey == "") != (c.secret == "" && c.jwks == ""):
+		return errors.New("HEARTH_APP_ACCESS_KEY goes with HEARTH_APP_SECRET or HEARTH_JWKS: set it and one of them, or none for development mode")
+	case c.secret == "" && c.secrets != "":
+		return errors.New("HEARTH_APP_SECRETS are further secrets: set HEARTH_APP_SECRET too")
 	case c.accessKey == "" && c.redis != embedded:
 		return errors.New("HEARTH_REDIS is set, so this is no development server: set HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET too")
 	case !slices.Contains([]string{"text", "json"}, c.logFormat):

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -55,15 +54,11 @@ func (r *remote) connect(cmd *cobra.Command) (*rest.Client, error) {
 	if r.token != "" {
 		return rest.New(r.server, rest.Fixed(r.token), r.timeout)
 	}
-	key, secret := os.Getenv("HEARTH_APP_ACCESS_KEY"), os.Getenv("HEARTH_APP_SECRET")
-	switch {
-	case (key == "") != (secret == ""):
-		return nil, usagef("HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET go together: set both, or give a token by --token or HEARTH_TOKEN")
-	case key != "":
-		v, err := auth.NewVerifier(auth.Config{AccessKey: key, Secret: secret})
-		if err != nil {
-			return nil, err
-		}
+	v, err := signer()
+	if err != nil {
+		return nil, err
+	}
+	if v != nil {
 		return rest.New(r.server, func(context.Context) (string, error) {
 			return v.Mint(auth.Principal{Management: true}, mintedTTL)
 		}, r.timeout)

@@ -237,7 +237,14 @@ func TestStartErrors(t *testing.T) {
 		env        []string
 	}{
 		{"development off loopback", "development mode listens on loopback only", []string{"HEARTH_ADDR=0.0.0.0:0"}},
-		{"a key without a secret", "HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET go together", []string{"HEARTH_APP_ACCESS_KEY=k"}},
+		{"a key without a secret", "HEARTH_APP_ACCESS_KEY goes with HEARTH_APP_SECRET or HEARTH_JWKS", []string{"HEARTH_APP_ACCESS_KEY=k"}},
+		{"keys without a key", "HEARTH_APP_ACCESS_KEY goes with", []string{"HEARTH_JWKS=" + t.TempDir() + "/none.json"}},
+		{"no file of keys", "HEARTH_JWKS: open", []string{"HEARTH_APP_ACCESS_KEY=k", "HEARTH_JWKS=" + t.TempDir() + "/none.json"}},
+		{"a file of no keys", "HEARTH_JWKS: the key set has no key", []string{"HEARTH_APP_ACCESS_KEY=k", "HEARTH_JWKS=" + file(t, "{}")}},
+		{"keys from anybody", "must begin with https://", []string{"HEARTH_APP_ACCESS_KEY=k", "HEARTH_JWKS=http://id.example/keys"}},
+		{"secrets without a secret", "set HEARTH_APP_SECRET too", []string{"HEARTH_APP_ACCESS_KEY=k", "HEARTH_JWKS=" + file(t, "{}"), "HEARTH_APP_SECRETS=a=hushhush"}},
+		{"a short further secret", "the app secret a is shorter", []string{"HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=" + appSecret, "HEARTH_APP_SECRETS=a=hushhush"}},
+		{"a secret without a kid", "must be like kid=secret", []string{"HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=" + appSecret, "HEARTH_APP_SECRETS=hushhush"}},
 		{"Redis without keys", "set HEARTH_APP_ACCESS_KEY", []string{"HEARTH_REDIS=redis://127.0.0.1:1"}},
 		{"no Redis there", "does not answer", []string{"HEARTH_REDIS=redis://u:hushhush@127.0.0.1:1", "HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=" + appSecret}},
 		{"a scheme that is none", "HEARTH_REDIS: must be", []string{"HEARTH_REDIS=memcached://h", "HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=" + appSecret}},

@@ -15,7 +15,6 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
-	"github.com/hearthstore/hearth/auth"
 	"github.com/hearthstore/hearth/httpapi"
 	"github.com/hearthstore/hearth/internal/devredis"
 	"github.com/hearthstore/hearth/internal/redisurl"
@@ -85,13 +84,11 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	if dev {
 		c.accessKey, c.secret = "dev", rand.Text()+rand.Text()
 	}
-	verifier, err := auth.NewVerifier(auth.Config{AccessKey: c.accessKey, Secret: c.secret})
+	verifier, stopKeys, err := c.verifier(ctx, log)
 	if err != nil {
 		return err
 	}
-	if len(c.secret) < auth.GoodSecretLen {
-		log.Warn("HEARTH_APP_SECRET is short", "bytes", len(c.secret), "recommended", auth.GoodSecretLen)
-	}
+	defer stopKeys()
 	//nolint:contextcheck // the node outlives ctx: it is stopped in order, after ctx has ended
 	n := node.New(node.Options{ID: c.nodeID, Client: client, Store: st, Roles: roles, Encode: httpapi.EncodeNotification, Log: log})
 	server := httpapi.New(httpapi.Options{

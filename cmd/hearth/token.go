@@ -14,7 +14,7 @@ import (
 )
 
 func tokenCommand() *cobra.Command {
-	var key, secret, room, user, role, peer, name string
+	var key, secret, audience, issuer, room, user, role, peer, name string
 	var permissions []string
 	var management bool
 	var ttl time.Duration
@@ -46,7 +46,7 @@ func tokenCommand() *cobra.Command {
 			switch {
 			case key != "" && secret != "":
 				var v *auth.Verifier
-				if v, err = auth.NewVerifier(auth.Config{AccessKey: key, Secret: secret}); err == nil {
+				if v, err = auth.NewVerifier(auth.Config{AccessKey: key, Secret: secret, Audience: audience, Issuer: issuer}); err == nil {
 					t, err = v.Mint(p, ttl)
 				}
 			case key != "" || secret != "":
@@ -73,6 +73,8 @@ func tokenCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&key, "app-access-key", "", "access key of the pair that signs tokens")
 	f.StringVar(&secret, "app-secret", "", "secret of that pair; better set as HEARTH_APP_SECRET")
+	f.StringVar(&audience, "token-audience", "", "the token's aud")
+	f.StringVar(&issuer, "token-issuer", "", "the token's iss")
 	f.BoolVar(&management, "management", false, "a server's token, for all rooms unless --room-id narrows it")
 	f.StringVar(&room, "room-id", "", "the room")
 	f.StringVar(&user, "user-id", "", "the peer's user")

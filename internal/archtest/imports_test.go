@@ -35,6 +35,8 @@ var directions = map[string]row{
 	// Of the module it needs the glossary alone: a position in a log is hearth.Cursor.
 	"pubsub": {module: []string{".", "internal/warm"}, others: []string{"github.com/redis/go-redis/v9"}},
 	"auth":   {module: []string{"."}, others: []string{anything}},
+	// The public keys of other minters, read from where they are.
+	"internal/jwks": {module: []string{"auth"}, others: []string{"github.com/MicahParks/jwkset", "github.com/golang-jwt/jwt/v5"}},
 	// The verbs, written once below the transports. It brings store and pubsub
 	// together, which never import each other.
 	"node": {module: []string{".", "store", "pubsub", "auth"}, others: []string{anything}},
