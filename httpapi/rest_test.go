@@ -219,8 +219,13 @@ func TestWhoMayCall(t *testing.T) {
 			if got := a.header.Get("WWW-Authenticate"); (got != "") != (tt.status == 401) {
 				t.Errorf("WWW-Authenticate: %q", got)
 			}
-			if a.header.Get("Cache-Control") != "no-store" || a.header.Get("X-Content-Type-Options") != "nosniff" || a.header.Get("Hearth-Node") != "node0" {
-				t.Errorf("headers: %v", a.header)
+			for h, want := range map[string]string{
+				"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Hearth-Node": "node0", "Referrer-Policy": "no-referrer",
+				"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "Strict-Transport-Security": "",
+			} {
+				if got := a.header.Get(h); got != want {
+					t.Errorf("%s: %q", h, got)
+				}
 			}
 		})
 	}

@@ -169,6 +169,13 @@ func (s *Server) common(next echo.HandlerFunc) echo.HandlerFunc {
 		h.Set("Hearth-Node", s.node.ID())
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
+		// No answer is a page: a browser that shows one runs nothing of it, frames it nowhere and tells nobody its URL, which may
+		// have a token.
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "no-referrer")
+		if c.Request().TLS != nil {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		if s.stopping() { // who calls again shall find another node
 			h.Set("Connection", "close")
 		}

@@ -37,6 +37,8 @@ type config struct {
 	origins    []string
 	rolesFile  string
 	publicWS   string
+	tlsCert    string
+	tlsKey     string
 	nodeID     string
 	drain      time.Duration
 	acceptRate float64
@@ -104,6 +106,8 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&c.origins, "allowed-origins", nil, "origins whose pages may connect, besides the server's own; * for all")
 	f.StringVar(&c.rolesFile, "roles-file", "", "YAML file of roles and what each may do (default: all may read, write, broadcast and lock, host and admin everything)")
 	f.StringVar(&c.publicWS, "public-ws-url", "", "where clients reach /v1/ws, told by GET /init (default: at the host that the request names)")
+	f.StringVar(&c.tlsCert, "tls-cert", "", "certificate chain (PEM): the node serves https and wss itself. Files that change are read again, without a restart")
+	f.StringVar(&c.tlsKey, "tls-key", "", "private key of --tls-cert (PEM)")
 	f.StringVar(&c.nodeID, "node-id", "", "name of this node in logs and in the header Hearth-Node (default random)")
 	f.DurationVar(&c.drain, "drain", 20*time.Second, "how long a stopping node may take to end what is open; its sockets are closed spread over most of it")
 	f.Float64Var(&c.acceptRate, "accept-rate", 0, "new WebSockets a second, beyond which they are told to come back later; 0 for as many as come. "+
@@ -269,6 +273,8 @@ func (c *config) check() error {
 		return errors.New("HEARTH_NODE_ID must match [A-Za-z0-9][A-Za-z0-9._:~@+=-]{0,127}")
 	case c.publicWS != "" && !validWSURL(c.publicWS):
 		return errors.New("HEARTH_PUBLIC_WS_URL must be the whole address of the WebSocket, like wss://hearth.example/v1/ws")
+	case (c.tlsCert == "") != (c.tlsKey == ""):
+		return errors.New("HEARTH_TLS_CERT and HEARTH_TLS_KEY go together: set both, or neither where a proxy ends TLS")
 	case c.pprofAddr != "" && !loopback(c.pprofAddr):
 		return errors.New("HEARTH_PPROF_ADDR must be a loopback address, like 127.0.0.1:6060: profiles show what is in memory")
 	case c.drain < time.Second:

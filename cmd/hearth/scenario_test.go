@@ -260,6 +260,9 @@ func TestStartErrors(t *testing.T) {
 			"a role with a permission that is none", `role a: line 3: no permission is named "wirte"`,
 			[]string{"HEARTH_ROLES_FILE=" + file(t, "roles:\n  a:\n    permissions: [wirte]\n")},
 		},
+		{"a certificate without its key", "HEARTH_TLS_CERT and HEARTH_TLS_KEY go together", []string{"HEARTH_TLS_CERT=cert.pem"}},
+		{"no certificate there", "HEARTH_TLS_CERT and HEARTH_TLS_KEY: stat", []string{"HEARTH_TLS_CERT=" + t.TempDir() + "/none", "HEARTH_TLS_KEY=none"}},
+		{"a certificate that is none", "HEARTH_TLS_CERT and HEARTH_TLS_KEY: ", []string{"HEARTH_TLS_CERT=" + file(t, "x"), "HEARTH_TLS_KEY=" + file(t, "x")}},
 		{"a short secret", "secret", []string{"HEARTH_APP_ACCESS_KEY=k", "HEARTH_APP_SECRET=short"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

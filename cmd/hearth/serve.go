@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -66,6 +67,14 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer func() { _ = listener.Close() }() // serving closes it too
+	scheme := "http"
+	if c.tlsCert != "" {
+		cert, err := loadCertificate(c.tlsCert, c.tlsKey, log)
+		if err != nil {
+			return fmt.Errorf("HEARTH_TLS_CERT and HEARTH_TLS_KEY: %w", err)
+		}
+		scheme, listener = "https", tls.NewListener(listener, cert.config())
+	}
 	stopPprof, err := c.servePprof(ctx, log)
 	if err != nil {
 		return err
@@ -98,9 +107,9 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	hs := server.HTTPServer()
 	served := make(chan error, 1)
 	go func() { served <- hs.Serve(listener) }() // ends with hs.Shutdown
-	log.Info("serving", "addr", listener.Addr().String(), "node", n.ID(), "redis", storeName, "version", versionText())
+	log.Info("serving", "addr", listener.Addr().String(), "tls", c.tlsCert != "", "node", n.ID(), "redis", storeName, "version", versionText())
 	if dev {
-		hint(stdout, listener.Addr())
+		hint(stdout, scheme, listener.Addr())
 	}
 	select {
 	case err = <-served:
@@ -208,8 +217,8 @@ func (c *config) openRedis(ctx context.Context) (client redis.UniversalClient, n
 }
 
 // hint prints lines that show the main job.
-func hint(w io.Writer, addr net.Addr) {
-	base := "http://" + addr.String()
+func hint(w io.Writer, scheme string, addr net.Addr) {
+	base := scheme + "://" + addr.String()
 	_, _ = fmt.Fprintf(w, `
 Development mode: embedded store, nothing is kept, this machine only. Paste:
 
