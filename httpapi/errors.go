@@ -5,7 +5,10 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"reflect"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -159,7 +162,37 @@ func decodeError(what string, err error) error {
 		if typeErr.Field == "" {
 			return hearth.BadParams("%s must be an object", what)
 		}
-		return hearth.BadParams("%s must be a %s", typeErr.Field, typeErr.Type)
+		return hearth.BadParams("%s must be %s", jsonPath(typeErr.Field), jsonKind(typeErr.Type))
 	}
 	return hearth.BadParams("%s: %s", what, err)
+}
+
+// jsonPath is a field's path without structs that are embedded, which JSON knows nothing of: theirs are the only names on the way
+// to another with capitals.
+func jsonPath(field string) string {
+	parts := strings.Split(field, ".")
+	way, last := parts[:len(parts)-1], parts[len(parts)-1]
+	way = slices.DeleteFunc(way, func(part string) bool { return part != strings.ToLower(part) })
+	return strings.Join(append(way, last), ".")
+}
+
+// jsonKind is what JSON calls a type of ours.
+func jsonKind(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		if t == reflect.TypeFor[json.Number]() {
+			return "a number"
+		}
+		return "a string"
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	default: // those of integers: there are no others
+		return "a whole number"
+	}
 }

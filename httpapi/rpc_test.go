@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"encoding/json"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -369,18 +370,31 @@ func TestBadTokens(t *testing.T) {
 }
 
 // Every reply to every method is JSON with an object as its result, whatever the params.
+// ours are names of types in Go, which say nothing to a client.
+var ours = regexp.MustCompile(`struct|int64|float|bool|\[\]|httpapi|hearth|Params|opID|a array|json`)
+
 func TestParamsOfAnyType(t *testing.T) {
 	c := newCluster(t, setup{nodes: 1})
 	for name := range verbs {
-		for _, params := range []any{nil, object{}, []int{1}, 5, "x", true, object{"key": []int{}, "name": 5, "token": 5, "limit": "x", "info": 5}} {
+		for _, params := range []any{
+			nil, object{}, []int{1}, 5, "x", true, object{"key": []int{}, "name": 5, "token": 5, "limit": "x", "info": 5},
+			object{"op_id": 5}, object{"ttl_ms": "x"}, object{"owned": "x"}, object{"lock": "x"}, object{"ops": "x"}, object{"keys": "x"}, object{"by": []int{}},
+			object{"info": object{"type": 5}},
+		} {
 			k := c.join(0, "any", "p", "host", nil)
 			r := k.call(name, params)
 			var reply struct {
 				Result map[string]any
-				Error  *struct{ Data struct{ Reason string } }
+				Error  *struct {
+					Message string
+					Data    struct{ Reason string }
+				}
 			}
 			if err := json.Unmarshal([]byte(r), &reply); err != nil {
 				t.Errorf("%s(%v): %v: %s", name, params, err, r)
+			}
+			if e := reply.Error; e != nil && ours.MatchString(e.Message) {
+				t.Errorf("%s(%v) tells of the server's inside: %s", name, params, e.Message)
 			}
 			if reply.Error != nil && reply.Error.Data.Reason == "internal" {
 				t.Errorf("%s(%v): %s", name, params, r)
