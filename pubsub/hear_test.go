@@ -2,7 +2,6 @@ package pubsub
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -394,26 +393,6 @@ func TestReconnectedWhileChangesCome(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestReadErrorsAreRetried(t *testing.T) {
-	onDesk(t, func(d *desk) {
-		left := 7
-		d.log.fail = func() error {
-			if left--; left >= 0 {
-				return errors.New("connection refused")
-			}
-			return nil
-		}
-		e := d.active()
-		m := d.log.addN(3)
-		d.room.hear(m[0])
-		d.room.hear(m[2])
-		e.until(3)
-		synctest.Wait()
-		e.want(span(1, 3))
-		d.wantReads(1, 1, 1, 1, 1, 1, 1, 1)
-	})
 }
 
 // More is heard while the log is read than can be held.

@@ -13,14 +13,39 @@ func (r *room) repair() {
 		return
 	}
 	r.repairing = true
+	if r.hurry == nil {
+		r.hurry = make(chan struct{}, 1)
+	}
 	r.hub.Stats.Repairs.Add(1)
 	r.hub.wg.Go(r.catchUp)
+}
+
+// hasten ends the pause of a read that has failed: the server has just answered, and may be away again by its end. r.mu is held.
+func (r *room) hasten() {
+	select {
+	case r.hurry <- struct{}{}:
+	default:
+	}
+}
+
+// rest waits for d, or until it is hastened; open is false when the hub closes.
+func (r *room) rest(d time.Duration) (hastened, open bool) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-r.hub.ctx.Done():
+		return false, false
+	case <-r.hurry:
+		return true, true
+	case <-t.C:
+		return false, true
+	}
 }
 
 // catchUp reads the log until nothing is missing, then lets the held changes follow. If the store was rewound it sees to it
 // that a new log begins, before anybody is told to come back: else who does would be told twice.
 func (r *room) catchUp() {
-	const least = 50 * time.Millisecond
+	const least, most = 50 * time.Millisecond, 2 * time.Second
 	wait := least
 	var told hearth.Cursor // of which the store has been told that it was rewound
 	for {
@@ -52,10 +77,13 @@ func (r *room) catchUp() {
 			return
 		}
 		if err != nil {
-			if !r.hub.pause(wait) {
+			hastened, open := r.rest(wait)
+			if !open {
 				return
 			}
-			wait = min(2*wait, 2*time.Second)
+			if wait = min(2*wait, most); hastened {
+				wait = least
+			}
 		}
 	}
 }

@@ -53,6 +53,7 @@ type room struct {
 	ended     bool          // the change at pos ended its session
 	repairing bool          // the log is being read; what is heard meanwhile is held
 	reads     int           // how many reads of the log have begun
+	hurry     chan struct{} // of who reads: what failed may succeed now; nil before the first read
 	again     bool          // and has to be read once more after that
 	held      []*Message
 
@@ -119,6 +120,7 @@ func (r *room) confirm(fresh bool) {
 		r.drain() // the connection was made anew: what was published in between is missing
 		r.gap()
 		r.repair()
+		r.hasten()
 	case unsubscribing: // a new connection was given the channel again, perhaps after it was told to drop it
 		r.wish(false)
 	}
