@@ -119,6 +119,7 @@ func (w *world) live() {
 		w.begin(l)
 	}
 	w.log.failing(nil)
+	synctest.Wait() // a read under way may find that the store was rewound
 	w.hear(w.flying...)
 	if w.kind != fleeting || w.broken {
 		w.room.confirm(true)
