@@ -115,9 +115,11 @@ func (w *world) live() {
 		w.step()
 	}
 	// All are active, and what is under way arrives.
+	w.mu.Lock()
 	for _, l := range w.waiting {
 		w.begin(l)
 	}
+	w.mu.Unlock()
 	w.log.failing(nil)
 	synctest.Wait() // a read under way may find that the store was rewound
 	w.hear(w.flying...)
