@@ -32,11 +32,15 @@ FAULTS ?= .
 SEED   ?= 0
 SOAK   ?= 3m
 
+# For how long `make fuzz` runs each target, and which ones.
+FUZZTIME ?= 30s
+FUZZ     ?= .
+
 # Not a prerequisite of anything: asked only where it is used.
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help test check faults sdk-test build run lint openapi-lint fmt bench bench-save profile perf compose-test clean cc npm
+.PHONY: help test check faults fuzz sdk-test build run lint openapi-lint fmt bench bench-save profile perf compose-test clean cc npm
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +60,9 @@ faults: cc ## kill nodes, paths and Redis for long, and write docs/guarantees.md
 	@sh scripts/ensure-redis.sh
 	HEARTH_TEST_REDIS=required go test -count=1 -timeout 4h -parallel 2 -v -run '$(FAULTS)' ./internal/faults \
 		-args -long -seed=$(SEED) -soak=$(SOAK) -table=$(CURDIR)/docs/guarantees.md
+
+fuzz: ## look for inputs that break what reads them; FUZZTIME=5m FUZZ=regexp of targets
+	@sh scripts/fuzz.sh $(FUZZTIME) '$(FUZZ)'
 
 sdk-test: build $(HMS)/node_modules/.package-lock.json ## drive the web SDK of 100ms against two nodes (needs npm)
 	@sh scripts/ensure-redis.sh

@@ -75,15 +75,19 @@ func plain(q string) bool {
 }
 
 // CompactJSON returns v without insignificant white space, otherwise as it was written: numbers keep their digits,
-// objects their order, strings their escapes. What has none is returned as it is, not copied. A v that is not JSON is a
-// bad_params error that names what.
+// objects their order, strings their escapes. What has none is returned as it is, not copied. A v that is not JSON, or nested
+// deeper than MaxDepth, is a bad_params error that names what.
 func CompactJSON(what string, v []byte) ([]byte, error) {
 	if !utf8.Valid(v) {
 		return nil, BadParams("%s must be UTF-8", what)
 	}
 	begin := jsonscan.Space(v, 0)
-	end, spaced := jsonscan.Value(v, begin, 0)
-	if end < 0 || jsonscan.Space(v, end) < len(v) {
+	end, spaced := jsonscan.Value(v, begin, jsonscan.MaxDepth-MaxDepth)
+	switch {
+	case end >= 0 && jsonscan.Space(v, end) == len(v):
+	case end < 0 && json.Valid(v):
+		return nil, BadParams("%s is nested deeper than %d arrays and objects", what, MaxDepth)
+	default:
 		return nil, BadParams("%s must be JSON", what)
 	}
 	if v = v[begin:end:end]; !spaced {

@@ -96,6 +96,24 @@ func TestCompactJSONKeepsWhatCounts(t *testing.T) {
 	}
 }
 
+func TestValuesAreNotNestedDeep(t *testing.T) {
+	for _, n := range []int{1, hearth.MaxDepth, hearth.MaxDepth + 1, 1000, 9_999} {
+		for _, in := range []string{
+			strings.Repeat("[", n) + strings.Repeat("]", n),
+			strings.Repeat(`{"a":`, n) + "1" + strings.Repeat("}", n),
+			" " + strings.Repeat(`[1,{"a":`, n/2) + strings.Repeat("[", n%2) + "0" + strings.Repeat("]", n%2) + strings.Repeat("}]", n/2),
+		} {
+			_, err := hearth.CompactJSON("data", []byte(in))
+			switch {
+			case n <= hearth.MaxDepth && err != nil:
+				t.Errorf("%d deep: %v", n, err)
+			case n > hearth.MaxDepth && (hearth.ReasonOf(err) != hearth.ReasonBadParams || !strings.Contains(err.Error(), "data is nested deeper than 32")):
+				t.Errorf("%d deep: %v", n, err)
+			}
+		}
+	}
+}
+
 func TestIsNull(t *testing.T) {
 	for in, want := range map[string]bool{"": true, "null": true, " null\n": true, `"null"`: false, "0": false, "false": false, `""`: false, "nul": false} {
 		if hearth.IsNull([]byte(in)) != want {

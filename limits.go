@@ -76,6 +76,7 @@ func (l Limits) Check() error {
 
 // Limits that are part of the contract and not configurable.
 const (
+	MaxDepth        = 32       // arrays and objects of a value within each other: whoever reads it has a stack
 	MaxPeerData     = 16 << 10 // bytes of one peer's data
 	MaxSessionData  = 4 << 20  // bytes of the data of all peers of a session
 	MaxGroups       = 32       // groups of one peer

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +17,25 @@ func TestContract(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		storetest.Run(t, func(t *testing.T) *storetest.Env { return env(t, s) })
 	})
+}
+
+// TestContractOfTheLeastUser runs it as the user that operators are told to make.
+func TestContractOfTheLeastUser(t *testing.T) {
+	s := redistest.Real(t)
+	name, password := redistest.LeastUser(t, s, "../docs/operations.md")
+	admin, least := s.Client(t), s.ClientOf(t, name, password)
+	storetest.Run(t, func(t *testing.T) *storetest.Env {
+		if err := admin.FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		return &storetest.Env{Client: admin, Stores: least, Prefix: "hearth"}
+	})
+	// It can do no more than that.
+	for _, c := range [][]any{{"CONFIG", "GET", "*"}, {"KEYS", "*"}, {"FLUSHALL"}, {"GET", "other:key"}, {"SET", "hearthx", "1"}, {"SUBSCRIBE", "other"}, {"ACL", "LIST"}, {"SHUTDOWN"}} {
+		if err := least.Do(t.Context(), c...).Err(); err == nil || !strings.HasPrefix(err.Error(), "NOPERM") {
+			t.Errorf("%v: %v", c, err)
+		}
+	}
 }
 
 var envs atomic.Int64

@@ -23,8 +23,9 @@ const hush = "hush-hush"
 func TestNothingLeaks(t *testing.T) {
 	r := redistest.Real(t)
 	further := strings.Repeat("further.", 5)
+	user, password := redistest.LeastUser(t, r, "../../docs/operations.md")
 	n := start(t, []string{
-		"HEARTH_REDIS=" + r.URL, "HEARTH_PREFIX=" + r.Prefix, "HEARTH_APP_ACCESS_KEY=" + appKey, "HEARTH_APP_SECRET=" + appSecret,
+		"HEARTH_REDIS=redis://" + user + ":" + password + "@" + r.Addr, "HEARTH_APP_ACCESS_KEY=" + appKey, "HEARTH_APP_SECRET=" + appSecret,
 		"HEARTH_APP_SECRETS=next=" + further, "HEARTH_LOG_LEVEL=debug", "HEARTH_MAX_VALUE=100", "HEARTH_MAX_MESSAGE=100",
 	})
 	peer := mint(t, auth.Principal{Room: "room", User: "ann", Role: "host"})
@@ -134,7 +135,7 @@ func TestNothingLeaks(t *testing.T) {
 	}
 	signature := func(token string) string { return token[strings.LastIndex(token, ".")+1:] }
 	for what, secret := range map[string]string{
-		"the secret": appSecret, "the further secret": further, "a peer's token": signature(peer), "a server's token": signature(server),
+		"the password of Redis": password, "the secret": appSecret, "the further secret": further, "a peer's token": signature(peer), "a server's token": signature(server),
 		"a forged token": signature(forged), "a value": hush,
 	} {
 		for where, text := range map[string]string{"log": said, "metrics": metrics, "errors": told.String()} {

@@ -126,8 +126,15 @@ func Each(t *testing.T, f func(t *testing.T, s *Server)) {
 // itself and is closed with the test.
 func (s *Server) Client(tb testing.TB) *redis.Client {
 	tb.Helper()
+	return s.client(tb, "", "")
+}
+
+func (s *Server) client(tb testing.TB, user, password string) *redis.Client {
+	tb.Helper()
 	c := redis.NewClient(&redis.Options{
 		Addr:                  s.Addr,
+		Username:              user,
+		Password:              password,
 		MaxRetries:            -1,
 		ContextTimeoutEnabled: true,
 		DisableIdentity:       true,

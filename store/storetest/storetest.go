@@ -24,6 +24,8 @@ import (
 type Env struct {
 	// Client is what stores run on, and what looks into the server beneath them. It must not repeat commands by itself.
 	Client redis.UniversalClient
+	// Stores, if it is not nil, is what stores run on instead: it may do less.
+	Stores redis.UniversalClient
 	// Prefix is that of every key and channel of the test. Nothing has it yet.
 	Prefix string
 	// Advance moves the server's clock on. It is nil where that can't be done: then what has to come in time is waited
@@ -120,7 +122,11 @@ func newFixture(t *testing.T, e *Env) *fixture {
 // limited is the fixture with a store that keeps other limits on the same data.
 func (f *fixture) limited(l hearth.Limits) *fixture {
 	f.Helper()
-	s, err := store.New(f.Context(), f.env.Client, store.Options{Prefix: f.env.Prefix, Partitions: partitions, Limits: l})
+	client := f.env.Client
+	if f.env.Stores != nil {
+		client = f.env.Stores
+	}
+	s, err := store.New(f.Context(), client, store.Options{Prefix: f.env.Prefix, Partitions: partitions, Limits: l})
 	if err != nil {
 		f.Fatal(err)
 	}
