@@ -116,15 +116,18 @@ func (s *Source) Find(kid string) (auth.Key, bool) {
 func (s *Source) run(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	ask, again := s.ask, (<-chan time.Time)(nil) // ask is nil until again, after it was heard
 	failed := false
 	for {
-		asked := false
 		select {
 		case <-ctx.Done():
 			return
+		case <-again:
+			ask, again = s.ask, nil
+			continue
 		case <-tick.C:
-		case <-s.ask:
-			asked = true
+		case <-ask:
+			ask, again = nil, time.After(min(askEvery, every))
 		}
 		err := s.refresh(ctx)
 		switch {
@@ -134,20 +137,6 @@ func (s *Source) run(ctx context.Context, every time.Duration) {
 			s.log.Info("the key set is read again", "from", s.Where())
 		}
 		failed = err != nil
-		if asked && !pause(ctx, min(askEvery, every)) {
-			return
-		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }
 
