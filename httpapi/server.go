@@ -36,8 +36,10 @@ type Options struct {
 	PreviewTimeout time.Duration // how long that of a 100ms client may, which looks at the room before; 30 min
 	// PublicWSURL is where clients reach /v1/ws, if not under the host that they sent their request to.
 	PublicWSURL string
-	Log         *slog.Logger
-	Version     string
+	// MetricsElsewhere leaves /metrics out: Metrics is served somewhere else.
+	MetricsElsewhere bool
+	Log              *slog.Logger
+	Version          string
 
 	greetAfter time.Duration // greetAfter, but in tests
 	heartbeat  time.Duration // heartbeat, but in tests
@@ -115,6 +117,9 @@ func (s *Server) HTTPServer() *http.Server {
 	}
 }
 
+// Metrics serves the metrics, for a server of their own; see Options.MetricsElsewhere.
+func (s *Server) Metrics() http.Handler { return s.metrics.handler() }
+
 func (s *Server) routes() {
 	e := s.echo
 	e.Use(s.observe, s.common)
@@ -127,7 +132,9 @@ func (s *Server) routes() {
 	}
 	e.GET("/healthz", s.healthz)
 	e.GET("/readyz", s.readyz)
-	e.GET("/metrics", echo.WrapHandler(s.metrics.handler()))
+	if !s.o.MetricsElsewhere {
+		e.GET("/metrics", echo.WrapHandler(s.Metrics()))
+	}
 	e.GET("/openapi.yaml", s.openAPI)
 	e.GET(wsPath, s.websocket)
 	e.GET("/init", s.init100ms, s.bound, s.authenticate)

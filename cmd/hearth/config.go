@@ -24,27 +24,28 @@ import (
 type config struct {
 	file string
 
-	addr       string
-	redis      string
-	prefix     string
-	partitions int
-	accessKey  string
-	secret     string
-	secrets    string // as keySecrets reads it
-	jwks       string
-	audience   string
-	issuer     string
-	origins    []string
-	rolesFile  string
-	publicWS   string
-	tlsCert    string
-	tlsKey     string
-	nodeID     string
-	drain      time.Duration
-	acceptRate float64
-	logLevel   string
-	logFormat  string
-	pprofAddr  string
+	addr        string
+	redis       string
+	prefix      string
+	partitions  int
+	accessKey   string
+	secret      string
+	secrets     string // as keySecrets reads it
+	jwks        string
+	audience    string
+	issuer      string
+	origins     []string
+	rolesFile   string
+	publicWS    string
+	tlsCert     string
+	tlsKey      string
+	nodeID      string
+	drain       time.Duration
+	acceptRate  float64
+	logLevel    string
+	logFormat   string
+	pprofAddr   string
+	metricsAddr string
 
 	maxValue, maxMetadata, maxMessage, maxFrame, logBytes byteSize
 	maxKeys, maxPeers, largeRoom, logEvents               int
@@ -115,6 +116,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&c.pprofAddr, "pprof-addr", "", "loopback address of Go's profiles (/debug/pprof/), like 127.0.0.1:6060; they show what is in memory (default none)")
+	f.StringVar(&c.metricsAddr, "metrics-addr", "", "address of /metrics, like 10.0.0.5:9090, which asks for no token; then it is nowhere else (default: with all the rest)")
 	size(&c.maxValue, "max-value", d.MaxValue, "bytes of one metadata value")
 	f.IntVar(&c.maxKeys, "max-keys", d.MaxKeys, "metadata keys of a session")
 	size(&c.maxMetadata, "max-metadata", d.MaxMetadata, "bytes of all metadata of a session")

@@ -26,22 +26,27 @@ func (c *config) servePprof(ctx context.Context, log *slog.Logger) (stop func(),
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return beside(ctx, "profiles", l, mux, log), nil
+}
+
+// beside serves something at an address of its own until stop is called.
+func beside(ctx context.Context, what string, l net.Listener, handler http.Handler, log *slog.Logger) (stop func()) {
 	hs := &http.Server{
-		Handler: mux, ReadHeaderTimeout: 10 * time.Second,
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second,
 		BaseContext: func(net.Listener) context.Context { return ctx }, // a profile that is being taken ends with the node
 	}
 	served := make(chan struct{})
 	go func() { // ends with hs.Close
 		defer close(served)
 		if err := hs.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("profiles are not served any more", "error", err)
+			log.Error(what+" are not served any more", "error", err)
 		}
 	}()
-	log.Info("serving profiles", "addr", l.Addr().String())
+	log.Info("serving "+what, "addr", l.Addr().String())
 	return func() {
 		_ = hs.Close()
 		<-served
-	}, nil
+	}
 }
 
 // loopback reports whether an address to listen on is reached from this machine only.

@@ -80,6 +80,13 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer stopPprof()
+	var metrics net.Listener
+	if c.metricsAddr != "" {
+		if metrics, err = new(net.ListenConfig).Listen(ctx, "tcp", c.metricsAddr); err != nil {
+			return fmt.Errorf("HEARTH_METRICS_ADDR: %w", err)
+		}
+		defer func() { _ = metrics.Close() }() // serving closes it too
+	}
 	client, storeName, stopRedis, err := c.openRedis(ctx)
 	if err != nil {
 		return err
@@ -102,8 +109,13 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	n := node.New(node.Options{ID: c.nodeID, Client: client, Store: st, Roles: roles, Encode: httpapi.EncodeNotification, Log: log})
 	server := httpapi.New(httpapi.Options{
 		Node: n, Verifier: verifier, Dev: dev, AllowedOrigins: c.origins, PublicWSURL: c.publicWS, AcceptRate: c.acceptRate,
-		Log: log, Version: versionText(),
+		MetricsElsewhere: metrics != nil, Log: log, Version: versionText(),
 	})
+	if metrics != nil {
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", server.Metrics())
+		defer beside(ctx, "metrics", metrics, mux, log)() //nolint:contextcheck // what is being read ends with the node
+	}
 	hs := server.HTTPServer()
 	served := make(chan error, 1)
 	go func() { served <- hs.Serve(listener) }() // ends with hs.Shutdown
