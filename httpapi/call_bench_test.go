@@ -4,6 +4,7 @@ package httpapi
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -117,8 +118,10 @@ func hotCalls() map[string]hotCall {
 	return map[string]hotCall{
 		"broadcast":    {`{"jsonrpc":"2.0","id":17,"method":"broadcast","params":{"info":{"type":"chat","message":` + value + `}}}`, wrote, 1},
 		"set-metadata": {`{"jsonrpc":"2.0","id":17,"method":"set-metadata","params":{"key":"deck","data":` + value + `}}`, wrote, 1},
-		"get-metadata": {`{"jsonrpc":"2.0","id":17,"method":"get-metadata","params":{"key":"deck"}}`,
-			append(head[:len(head):len(head)], "42 1700000000000 ann - -\n"+value), 1},
+		"get-metadata": {
+			`{"jsonrpc":"2.0","id":17,"method":"get-metadata","params":{"key":"deck"}}`,
+			append(slices.Clip(head), "42 1700000000000 ann - -\n"+value), 1,
+		},
 		"ping": {`{"jsonrpc":"2.0","id":17,"method":"ping","params":{}}`, wrote, 0},
 	}
 }

@@ -16,7 +16,7 @@ import (
 func readers() int {
 	b := make([]byte, 8<<20)
 	n := 0
-	for _, g := range strings.Split(string(b[:runtime.Stack(b, true)]), "\n\n") {
+	for g := range strings.SplitSeq(string(b[:runtime.Stack(b, true)]), "\n\n") {
 		if strings.Contains(g, "httpapi.(*conn).serve") || strings.Contains(g, "httpapi.(*outbox).write(") {
 			n++
 		}

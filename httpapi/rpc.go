@@ -176,7 +176,7 @@ var null = json.RawMessage("null")
 // text, and the id to answer it with: nil if it wants no answer, null if it has none that can be told.
 func parseRequest(text []byte) (q request, id json.RawMessage, err *hearth.Error) {
 	begin, fits := jsonscan.Space(text, 0), true
-	end := begin
+	var end int
 	if begin < len(text) && text[begin] == '{' {
 		m := jsonscan.Members{Text: text, At: begin}
 		for name, value, ok := m.Next(); ok; name, value, ok = m.Next() {

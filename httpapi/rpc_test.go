@@ -377,8 +377,18 @@ func TestParamsOfAnyType(t *testing.T) {
 	c := newCluster(t, setup{nodes: 1})
 	for name := range verbs {
 		for _, params := range []any{
-			nil, object{}, []int{1}, 5, "x", true, object{"key": []int{}, "name": 5, "token": 5, "limit": "x", "info": 5},
-			object{"op_id": 5}, object{"ttl_ms": "x"}, object{"owned": "x"}, object{"lock": "x"}, object{"ops": "x"}, object{"keys": "x"}, object{"by": []int{}},
+			nil,
+			object{},
+			[]int{1},
+			5, "x", true,
+			object{"key": []int{}, "name": 5, "token": 5, "limit": "x", "info": 5},
+			object{"op_id": 5},
+			object{"ttl_ms": "x"},
+			object{"owned": "x"},
+			object{"lock": "x"},
+			object{"ops": "x"},
+			object{"keys": "x"},
+			object{"by": []int{}},
 			object{"info": object{"type": 5}},
 		} {
 			k := c.join(0, "any", "p", "host", nil)

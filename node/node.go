@@ -77,7 +77,7 @@ func New(o Options) *Node {
 		id: o.ID, store: o.Store, roles: o.Roles, encode: o.Encode, log: o.Log,
 		ctx: ctx, cancel: cancel,
 	}
-	n.calls.parent = ctx
+	n.calls.parent = ctx //nolint:fatcontext // of calls, which end with the node
 	n.leases = newLeases(n)
 	n.handover.waiting = map[int][]store.Place{}
 	n.crowds.init(o.Encode)

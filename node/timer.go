@@ -44,7 +44,7 @@ func (s *shared) at(now time.Time) context.Context {
 		return c.ctx
 	}
 	c := &sharedContext{until: now.Add(shareTime)}
-	c.ctx, c.end = context.WithDeadline(s.parent, now.Add(CallTimeout))
+	c.ctx, c.end = context.WithDeadline(s.parent, now.Add(CallTimeout)) //nolint:gosec // it ends by its time, see end
 	s.now.Store(c)
 	return c.ctx
 }

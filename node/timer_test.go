@@ -13,7 +13,7 @@ func TestSharedContexts(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s := shared{parent: ctx}
 		made := map[context.Context]bool{}
-		for began := time.Now(); time.Since(began) < 10*shareTime; time.Sleep(shareTime / 5) {
+		for began := time.Now(); time.Since(began) < 10*shareTime; <-time.After(shareTime / 5) {
 			c := s.at(time.Now())
 			made[c] = true
 			until, ok := c.Deadline()

@@ -142,7 +142,7 @@ type slowEar struct {
 }
 
 func (e *slowEar) DeliverBatch(b *Batch) {
-	time.Sleep(e.takes)
+	<-time.After(e.takes)
 	e.sizes = append(e.sizes, len(b.Messages))
 	e.crowdEar.DeliverBatch(b)
 	e.given.Add(int64(len(b.Messages)))
@@ -168,7 +168,7 @@ func TestBusyRoomGathers(t *testing.T) {
 		began := time.Now()
 		for range n {
 			h.hear("r", l.add())
-			time.Sleep(time.Millisecond)
+			<-time.After(time.Millisecond)
 		}
 		h.wg.Wait()
 		busy, all := time.Duration(len(e.sizes))*takes, time.Since(began)
@@ -186,7 +186,7 @@ func TestQuietRoomDoesNotRest(t *testing.T) {
 		for range n {
 			before := e.given.Load()
 			h.hear("r", l.add())
-			time.Sleep(takes + 1)
+			<-time.After(takes + 1)
 			if e.given.Load() != before+1 {
 				t.Errorf("a change was not handed on at once")
 			}
@@ -200,19 +200,19 @@ func TestABatchEndsTheRest(t *testing.T) {
 		const takes = 10 * time.Millisecond
 		h, l, e := newSlowEar(t, takes)
 		h.hear("r", l.add())
-		time.Sleep(takes / 2)
+		<-time.After(takes / 2)
 		h.hear("r", l.add())
-		time.Sleep(takes + 1) // it has handed on the one, and rests before the other
+		<-time.After(takes + 1) // it has handed on the one, and rests before the other
 		heard := e.given.Load()
 		for range MaxBatch - 2 {
 			h.hear("r", l.add())
 		}
-		time.Sleep(takes + 1)
+		<-time.After(takes + 1)
 		if e.given.Load() != heard {
 			t.Fatalf("it does not rest")
 		}
 		h.hear("r", l.add())
-		time.Sleep(takes + 1)
+		<-time.After(takes + 1)
 		if e.given.Load() != heard+MaxBatch {
 			t.Errorf("it still rests with %d waiting", MaxBatch)
 		}
@@ -230,7 +230,7 @@ func TestAWaitingBatchIsNotLeftToRest(t *testing.T) {
 		h, l, e := newSlowEar(t, takes)
 		began := time.Now()
 		h.hear("r", l.add())
-		time.Sleep(takes / 2)
+		<-time.After(takes / 2)
 		for range MaxBatch {
 			h.hear("r", l.add())
 		}

@@ -33,7 +33,7 @@ func TestReadsAreRetriedWhenTheServerIsBack(t *testing.T) {
 		d.log.fail = func() error { return errors.New("connection refused") }
 		e := d.active()
 		d.room.hear(d.log.addN(3)[2])
-		time.Sleep(time.Minute) // by now the pauses are as long as they get
+		<-time.After(time.Minute) // by now the pauses are as long as they get
 		synctest.Wait()
 		d.log.failing(nil)
 		began := time.Now()
@@ -60,6 +60,6 @@ func TestHasteIsNotKept(t *testing.T) {
 			t.Errorf("%d reads for 50 confirmations", n)
 		}
 		d.log.failing(nil)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 	})
 }

@@ -48,7 +48,7 @@ func keySecrets(text string) (map[string]string, error) {
 		return nil, nil
 	}
 	out := map[string]string{}
-	for _, one := range strings.Split(text, ",") {
+	for one := range strings.SplitSeq(text, ",") {
 		kid, secret, ok := strings.Cut(strings.TrimSpace(one), "=")
 		if _, twice := out[kid]; !ok || twice {
 			return nil, errors.New("HEARTH_APP_SECRETS must be like kid=secret,kid=secret, each kid once")

@@ -39,10 +39,10 @@ func beside(ctx context.Context, what string, l net.Listener, handler http.Handl
 	go func() { // ends with hs.Close
 		defer close(served)
 		if err := hs.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error(what+" are not served any more", "error", err)
+			log.Error(what+" are not served any more", "error", err) //nolint:sloglint // what is one of two
 		}
 	}()
-	log.Info("serving "+what, "addr", l.Addr().String())
+	log.Info("serving "+what, "addr", l.Addr().String()) //nolint:sloglint // the same
 	return func() {
 		_ = hs.Close()
 		<-served

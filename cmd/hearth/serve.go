@@ -114,7 +114,7 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	if metrics != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", server.Metrics())
-		defer beside(ctx, "metrics", metrics, mux, log)() //nolint:contextcheck // what is being read ends with the node
+		defer beside(ctx, "metrics", metrics, mux, log)()
 	}
 	hs := server.HTTPServer()
 	served := make(chan error, 1)
@@ -214,7 +214,7 @@ func (c *config) openRedis(ctx context.Context) (client redis.UniversalClient, n
 	if name = target.String(); c.redis == embedded {
 		name = embedded
 	}
-	client = target.Client()
+	client = target.Client() //nolint:contextcheck // it lives until stop
 	stop = func() {
 		_ = client.Close()
 		end()

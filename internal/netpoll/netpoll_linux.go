@@ -59,7 +59,7 @@ func (p *Poller) Run() {
 	_ = p.raw.Read(func(fd uintptr) bool { // is called again when there is more, and returns when the file is closed
 		for {
 			n, err := syscall.EpollWait(int(fd), events, 0)
-			if err == syscall.EINTR { //nolint:errorlint // an Errno
+			if err == syscall.EINTR {
 				continue
 			}
 			if err != nil {
@@ -114,7 +114,7 @@ func (h *Handle) Pending() bool {
 	_ = h.raw.Control(func(fd uintptr) {
 		var b [1]byte
 		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		pending = err != syscall.EAGAIN //nolint:errorlint // an Errno
+		pending = err != syscall.EAGAIN
 	})
 	return pending
 }
@@ -135,7 +135,7 @@ func (p *Poller) forget(h *Handle) {
 func (h *Handle) control(op int, interest uint32) error {
 	var failed error
 	err := h.raw.Control(func(fd uintptr) {
-		e := syscall.EpollEvent{Events: interest, Fd: int32(uint32(h.id)), Pad: int32(uint32(h.id >> 32))} //nolint:gosec // its two halves
+		e := syscall.EpollEvent{Events: interest, Fd: int32(uint32(h.id)), Pad: int32(uint32(h.id >> 32))}
 		failed = os.NewSyscallError("epoll_ctl", syscall.EpollCtl(h.p.fd, op, int(fd), &e))
 	})
 	if err != nil {
@@ -145,5 +145,5 @@ func (h *Handle) control(op int, interest uint32) error {
 }
 
 func id(e *syscall.EpollEvent) uint64 {
-	return uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32 //nolint:gosec // as control has split it
+	return uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32
 }

@@ -49,7 +49,7 @@ func (p *Pool[T]) work(task T) {
 	for more := true; more; {
 		p.Do(task)
 		var none T
-		task = none // nothing may live on by it
+		task = none //nolint:ineffassign,wastedassign // nothing may live on by it
 		if !p.wait(next) {
 			return
 		}

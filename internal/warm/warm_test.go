@@ -76,13 +76,13 @@ func TestCool(t *testing.T) {
 			t.Fatalf("%d wait", got)
 		}
 		for range 100 { // one at a time is enough
-			time.Sleep(coolEvery / 20)
+			<-time.After(coolEvery / 20)
 			p.Go(false)
 		}
 		if got := p.waiting(); got != 1 {
 			t.Errorf("%d wait, of which one is needed", got)
 		}
-		time.Sleep(2 * coolEvery)
+		<-time.After(2 * coolEvery)
 		if got := p.waiting(); got != 0 || p.ticks {
 			t.Errorf("%d wait, of which none is needed; looked after: %t", got, p.ticks)
 		}
