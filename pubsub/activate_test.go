@@ -191,6 +191,27 @@ func TestActivateWhileReading(t *testing.T) {
 	})
 }
 
+// The log that is read no longer reaches back to where the hub is. Who became active meanwhile is not lost by that, and needs
+// what the log has after where it begins.
+func TestActivateWhileReadingALogThatIsCut(t *testing.T) {
+	onDesk(t, func(d *desk) {
+		old := d.active()
+		d.hear(d.log.addN(2)...)
+		d.log.addN(5)
+		late, e := d.sub()
+		at := d.log.at()
+		d.log.add()
+		d.log.trim(3)
+		d.slowRead(func() { late.Activate(at) })
+		d.room.confirm(true)
+		synctest.Wait()
+		old.want("m1 m2 Lost")
+		e.want("m8")
+		d.hear(d.log.add())
+		e.want("m8 m9")
+	})
+}
+
 // The hub learnt from the log that another session is on; who then says that it begins in the old one is told.
 func TestActivateInASessionThatWasSkipped(t *testing.T) {
 	onDesk(t, func(d *desk) {

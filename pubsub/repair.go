@@ -158,7 +158,7 @@ func (r *room) merge(h History, noSession bool, before int) bool {
 	case ahead || h.Oldest > r.pos.Seq+1 || !r.replay(h):
 		// The store was rewound, or no longer has what is missing.
 		r.loseAll(unheard, func(s *Subscription) bool { return s.at != h.Cursor })
-		r.moveTo(h.Cursor)
+		r.moveTo(r.earliest(h.Cursor)) // who became active during the read is not lost, and may need what comes after it
 	case r.pos.Seq < h.Seq: // the log is longer than one read
 		return false
 	}
