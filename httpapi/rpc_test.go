@@ -369,10 +369,10 @@ func TestBadTokens(t *testing.T) {
 	eventually(t, "no connection is left", func() bool { return c.nodes[0].Connections() == 0 })
 }
 
-// Every reply to every method is JSON with an object as its result, whatever the params.
 // ours are names of types in Go, which say nothing to a client.
 var ours = regexp.MustCompile(`struct|int64|float|bool|\[\]|httpapi|hearth|Params|opID|a array|json`)
 
+// Every reply to every method is JSON with an object as its result, whatever the params.
 func TestParamsOfAnyType(t *testing.T) {
 	c := newCluster(t, setup{nodes: 1})
 	for name := range verbs {

@@ -98,14 +98,6 @@ func TestNothingLeaks(t *testing.T) {
 			}
 		}
 	}
-	all := func(c *client) {
-		calls(c)
-		rest(server, "")
-		rest("", "?token="+server)
-		rest(forged, "")
-		rest("", "?token="+forged)
-		rest("", "?token="+server+"x")
-	}
 	c := n.dial(t, peer, "ann")
 	c.welcome(`{"data":"` + hush + `","listen":["*"]}`)
 	for _, token := range []string{forged, peer + "x"} {
@@ -115,7 +107,12 @@ func TestNothingLeaks(t *testing.T) {
 		}
 		cancel()
 	}
-	all(c)
+	calls(c)
+	rest(server, "")
+	rest("", "?token="+server)
+	rest(forged, "")
+	rest("", "?token="+forged)
+	rest("", "?token="+server+"x")
 	r.Freeze(t)
 	// Not answered, and logged; not for so long that the node closes its sockets.
 	if m := c.request("set-metadata", `{"key":"k","data":"`+hush+`"}`); m.Error != nil {

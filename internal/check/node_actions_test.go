@@ -156,7 +156,7 @@ func (m *machine) afterEnd() {
 	_, err := m.s.End(m.t.Context(), r.name, store.Writer{Key: "key"}, "over")
 	m.ok(err)
 	r.finish("ended", "", hearth.QuoteString("over"))
-	dies := m.chance("its node dies", 50)
+	dies := m.chance("its node dies", 30)
 	if dies {
 		m.dead[inc] = true
 	}

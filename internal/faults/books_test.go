@@ -240,15 +240,16 @@ func (c *cluster) settle(room string, peers ...*peer) (wrong []string, at *state
 			wrong = append(wrong, why)
 		}
 	}
-	if now := c.stateOf(room); now == nil || now.seq != at.seq { // somebody left, or an entry expired, meanwhile
-		return c.settle(room, peers...)
-	}
 	wrong = append(wrong, c.readLog(room)...)
 	for _, epoch := range c.books.epochs(room) {
 		wrong = append(wrong, c.books.inTurn(room, epoch)...)
 	}
 	for _, p := range peers {
 		wrong = append(wrong, p.audit(at)...)
+	}
+	// Last, since clients go on with the room: somebody came or left, or an entry expired, meanwhile.
+	if now := c.stateOf(room); now == nil || now.seq != at.seq {
+		return c.settle(room, peers...)
 	}
 	return wrong, at
 }

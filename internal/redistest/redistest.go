@@ -126,10 +126,11 @@ func Each(t *testing.T, f func(t *testing.T, s *Server)) {
 // itself and is closed with the test.
 func (s *Server) Client(tb testing.TB) *redis.Client {
 	tb.Helper()
-	return s.client(tb, "", "")
+	return s.ClientOf(tb, "", "")
 }
 
-func (s *Server) client(tb testing.TB, user, password string) *redis.Client {
+// ClientOf is Client for a user; "" is the one that needs no password.
+func (s *Server) ClientOf(tb testing.TB, user, password string) *redis.Client {
 	tb.Helper()
 	c := redis.NewClient(&redis.Options{
 		Addr:                  s.Addr,

@@ -4,8 +4,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // LeastUser gives a server the user that a document tells operators to make, and returns its name and password. The document
@@ -33,10 +31,4 @@ func LeastUser(tb testing.TB, s *Server, document string) (name, password string
 		tb.Fatalf("redistest: the ACL line in %s: %v", document, err)
 	}
 	return rules[0], password
-}
-
-// ClientOf is Client for a user.
-func (s *Server) ClientOf(tb testing.TB, user, password string) *redis.Client {
-	tb.Helper()
-	return s.client(tb, user, password)
 }
