@@ -140,6 +140,7 @@ func (c *conn) end(code node.CloseCode, reason string) {
 	if code != 0 {
 		c.Close(code, reason)
 	}
+	c.uncork() // a fault may have kept the reader from that
 	c.cancel()
 	c.calls.Wait()
 	if c.member != nil { // before the other side has time to answer the close
@@ -184,12 +185,14 @@ func (c *conn) read() (code node.CloseCode, reason string, parked bool) {
 			if c.implicit != nil {
 				c.implicit.welcome()
 			}
+			c.cork()
 			if c.handle(text) {
-				return node.CloseNormal, "left", false
+				return node.CloseNormal, "left", false // the close frame goes along with the reply
 			}
 			if c.implicit != nil {
 				c.implicit.greet()
 			}
+			c.uncork()
 			if cap(c.text) > keepText {
 				c.text = nil
 			}
@@ -312,7 +315,7 @@ func (c *conn) control(h ws.Header) (code node.CloseCode, reason string, ended b
 	ws.Cipher(body, h.Mask, 0)
 	switch h.OpCode {
 	case ws.OpPing:
-		c.Snapshot(ws.MustCompileFrame(ws.NewPongFrame(body)))
+		c.prompt(ws.MustCompileFrame(ws.NewPongFrame(body)))
 		return 0, "", !c.wait()
 	case ws.OpClose:
 		code, reason = answerClose(body)

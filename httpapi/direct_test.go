@@ -66,14 +66,23 @@ func TestDirectWriteThatIsNotTaken(t *testing.T) {
 		o := &outbox{}
 		o.init(ours)
 		frame := func(i int) []byte { return append(bytes.Repeat([]byte{byte('a' + i%26)}, 10<<10-1), '\n') }
+		send := func(i int) { // one of two is held first, and goes with the other
+			if i%2 == 0 {
+				o.cork()
+				o.Echo(frame(i))
+			} else {
+				o.Send(frame(i))
+				o.uncork()
+			}
+		}
 		sent := 0
 		waits := func() bool {
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			return o.writing
 		}
-		for ; !waits(); sent++ {
-			o.Send(frame(sent))
+		for ; !waits() || sent%2 > 0; sent++ {
+			send(sent)
 		}
 		if slow {
 			for o.open() {
@@ -81,7 +90,7 @@ func TestDirectWriteThatIsNotTaken(t *testing.T) {
 			}
 		} else {
 			for range 20 {
-				o.Send(frame(sent))
+				send(sent)
 				sent++
 			}
 		}

@@ -100,7 +100,7 @@ func drainParams(back time.Duration) func(dst []byte) []byte {
 }
 
 func (c *conn) farewell(back time.Duration) {
-	c.Snapshot(EncodeNotification("on-drain", drainParams(back)))
+	c.prompt(EncodeNotification("on-drain", drainParams(back)))
 }
 
 func (c *conn) dismiss() {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"net"
 	"sync"
 	"time"
@@ -20,12 +21,18 @@ const (
 	closeTimeout = 2 * time.Second
 	// maxKept bounds the slices that an idle outbox keeps for the next burst.
 	maxKept = 64
+	// maxCorked is how many bytes wait for uncork at most.
+	maxCorked = 16 << 10
 )
 
 // outbox is a socket's queue of frames. Nobody who queues waits for the socket: a frame is written at once, as much of it
 // as the kernel takes without waiting. The rest and what follows it is queued: a goroutine writes what waits, all of it in
 // one write, and ends when nothing does, so that a socket that is read has none. Frames are never changed: one that goes to
 // many sockets is the same bytes for all.
+//
+// While its reader handles a message it is corked: the reply, what follows the reply, and notices of what the peer itself has
+// done wait for each other and leave in one write, which is what a frame costs. All else is written at once, and takes along
+// what waits.
 type outbox struct {
 	nc     net.Conn
 	direct direct // used only while no goroutine writes
@@ -34,12 +41,14 @@ type outbox struct {
 	drained sync.Cond // signaled when answers have been written, or the socket is gone
 	frames  [][]byte
 	spare   [][]byte
-	begun   int  // 1 if a part of the first frame has been written
-	queued  int  // bytes of notifications that wait or are being written; bounded by maxQueued
-	answers int  // bytes of replies and snapshots that do; the connection's reader waits for them
-	writing bool // a goroutine is
-	closing bool // a close frame was queued: nothing follows it
-	gone    bool // the socket can't be written to any more
+	begun   int // 1 if a part of the first frame has been written
+	queued  int // bytes of notifications that wait or are being written; bounded by maxQueued
+	answers int // bytes of replies and snapshots that do; the connection's reader waits for them
+	corked  bool
+	held    *[]byte // frames that wait for uncork, from heldBuffers; nil for none
+	writing bool    // a goroutine is
+	closing bool    // a close frame was queued: nothing follows it
+	gone    bool    // the socket can't be written to any more
 }
 
 func (o *outbox) init(nc net.Conn) {
@@ -60,11 +69,70 @@ func (o *outbox) Send(frame []byte) {
 	o.queued += o.push(frame)
 }
 
+// Echo implements node.Sink.
+func (o *outbox) Echo(frame []byte) {
+	if !o.hold(frame) {
+		o.Send(frame)
+	}
+}
+
 // Snapshot implements node.Sink; replies go the same way.
 func (o *outbox) Snapshot(frame []byte) {
+	if !o.hold(frame) {
+		o.prompt(frame)
+	}
+}
+
+// prompt queues a frame that is no notification of a change and that the reader does not wait for.
+func (o *outbox) prompt(frame []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.answers += o.push(frame)
+}
+
+// cork is called by the reader, and uncork by it soon after.
+func (o *outbox) cork() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.corked = true
+}
+
+func (o *outbox) uncork() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.corked = false; o.held != nil {
+		o.answers += o.push(nil)
+	}
+}
+
+// hold has a frame wait for uncork, or reports that it can't.
+func (o *outbox) hold(frame []byte) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.corked || o.writing || o.closing || o.gone {
+		return false
+	}
+	if o.held == nil {
+		if len(frame) > maxCorked {
+			return false
+		}
+		o.held = heldBuffers.Get().(*[]byte) //nolint:forcetypeassert // there is nothing else in it
+	} else if len(*o.held)+len(frame) > maxCorked {
+		return false
+	}
+	*o.held = append(*o.held, frame...)
+	return true
+}
+
+var heldBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+// unhold frees the outbox of what it holds. o.mu is held.
+func (o *outbox) unhold() {
+	if o.held != nil {
+		*o.held = (*o.held)[:0]
+		heldBuffers.Put(o.held)
+		o.held = nil
+	}
 }
 
 // Close implements node.Sink.
@@ -90,10 +158,16 @@ func (o *outbox) finish(code node.CloseCode, reason string) {
 	_ = o.nc.SetReadDeadline(time.Now().Add(closeTimeout))
 }
 
-// push writes a frame, or what of it can't be written at once has to wait; it returns how much that is. o.mu is held.
+// push writes a frame after what is held, or what of it can't be written at once has to wait; it returns how much that is.
+// o.mu is held.
 func (o *outbox) push(frame []byte) (waits int) {
+	defer o.unhold()
 	if o.closing || o.gone {
 		return 0
+	}
+	if o.held != nil {
+		*o.held = append(*o.held, frame...)
+		frame = *o.held
 	}
 	if !o.writing {
 		n, err := o.direct.write(frame)
@@ -106,6 +180,9 @@ func (o *outbox) push(frame []byte) (waits int) {
 		case n > 0:
 			frame, o.begun = frame[n:], 1
 		}
+	}
+	if o.held != nil {
+		frame = bytes.Clone(frame)
 	}
 	o.frames = append(o.frames, frame)
 	if !o.writing {
@@ -193,6 +270,7 @@ func (o *outbox) shut() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.gone = true
+	o.unhold()
 	o.drained.Broadcast()
 }
 

@@ -118,6 +118,62 @@ func lengths(texts []string) (n []int) {
 	return n
 }
 
+// What a message's handling makes leaves in one write: with the reply, with what comes first of others, or with the close frame.
+func TestCorked(t *testing.T) {
+	big := strings.Repeat("b", maxCorked-2)
+	for name, c := range map[string]struct {
+		do   func(o *outbox)
+		want []string
+	}{
+		"a reply and what follows it": {func(o *outbox) {
+			o.Echo([]byte("own|"))
+			o.Snapshot([]byte("reply|"))
+			o.Snapshot([]byte("snapshot|"))
+			o.uncork()
+		}, []string{"own|reply|snapshot|"}},
+		"somebody else's": {func(o *outbox) {
+			o.Echo([]byte("own|"))
+			o.Send([]byte("other's|"))
+		}, []string{"own|other's|"}},
+		"of its own time": {func(o *outbox) {
+			o.Echo([]byte("own|"))
+			o.prompt([]byte("ping|"))
+		}, []string{"own|ping|"}},
+		"a close": {func(o *outbox) {
+			o.Snapshot([]byte("reply|"))
+			o.Close(node.CloseNormal, "left")
+			o.Snapshot([]byte("too late"))
+			o.uncork()
+		}, []string{"reply|" + string(ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(1000, "left"))))}},
+		"too much": {func(o *outbox) {
+			o.Snapshot([]byte(big))
+			o.Snapshot([]byte("more|"))
+		}, []string{big + "more|"}},
+		"much at once": {func(o *outbox) { o.Echo([]byte(big + "more|")) }, []string{big + "more|"}},
+		"after it": {func(o *outbox) {
+			o.uncork()
+			o.Echo([]byte("own|"))
+		}, []string{"own|"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSink()
+			o := &outbox{}
+			o.init(s)
+			o.cork()
+			c.do(o)
+			var other outbox // which may be given the buffer that was held in
+			other.cork()
+			other.Snapshot([]byte(strings.Repeat("z", 100)))
+			if got := s.finished(t, o); strings.Join(got, "\n") != strings.Join(c.want, "\n") {
+				t.Errorf("%d writes: %.60q, not %.60q", len(got), got, c.want)
+			}
+			if o.held != nil {
+				t.Error("something is still held")
+			}
+		})
+	}
+}
+
 func TestTooSlow(t *testing.T) {
 	o, s := newOutbox(t)
 	frame := bytes.Repeat([]byte("x"), 64<<10)

@@ -127,7 +127,7 @@ func (p *pulse) turn() {
 	}
 	p.mu.Unlock()
 	for _, c := range silent {
-		c.Snapshot(pingFrame)
+		c.prompt(pingFrame)
 	}
 	for _, c := range dead {
 		c.Close(node.CloseTooSlow, "no ping was answered: reconnect and resume")

@@ -146,7 +146,7 @@ func (k *call) finishLater(id json.RawMessage, began time.Time) {
 	}()
 	result, failed := k.later()
 	if frame, replied := k.reply(nil, id, began, result, failed); replied {
-		k.conn.Snapshot(finishFrame(frame))
+		k.conn.prompt(finishFrame(frame))
 	}
 }
 

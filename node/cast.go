@@ -105,11 +105,16 @@ func (m *Member) DeliverBatch(b *pubsub.Batch) {
 // pick sends the member what it is shown of a batch. m.mu is held.
 func (m *Member) pick(c *cast) {
 	var shown selection
+	own := true // all of those that are shown are the member's
 	send := func() {
-		if shown != 0 {
+		switch {
+		case shown == 0:
+		case own:
+			m.sink.Echo(c.frames(shown))
+		default:
 			m.sink.Send(c.frames(shown))
-			shown = 0
 		}
+		shown, own = 0, true
 	}
 	for i, msg := range c.changes {
 		if m.over {
@@ -123,6 +128,7 @@ func (m *Member) pick(c *cast) {
 		case nothing:
 		case whole:
 			shown |= 1 << i
+			own = own && ch.Peer == m.conn.Peer
 			m.idle.knows(ch.Seq)
 		case some:
 			send()

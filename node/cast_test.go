@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/hearthstore/hearth"
@@ -12,10 +13,12 @@ import (
 // slate is a sink that keeps what it is sent.
 type slate struct {
 	frames [][]byte
+	echoes int // of them
 	closed CloseCode
 }
 
 func (s *slate) Send(frame []byte)              { s.frames = append(s.frames, frame) }
+func (s *slate) Echo(frame []byte)              { s.Send(frame); s.echoes++ }
 func (s *slate) Snapshot(frame []byte)          { s.Send(frame) }
 func (s *slate) Close(code CloseCode, _ string) { s.closed = code }
 
@@ -105,10 +108,22 @@ func TestBatchIsItsChanges(t *testing.T) {
 	}
 }
 
+// Only what is the member's own, all of it, may wait for its call's answer.
+func TestWhatIsAnEcho(t *testing.T) {
+	for before, want := range map[string]int{meta("deck"): 1, strings.Replace(meta("deck"), "ann", "bob", 1): 0} {
+		m, s := standIn("ann", "host", "*")
+		m.DeliverBatch(batchOf(t, before, meta("deck")))
+		if len(s.frames) != 1 || s.echoes != want {
+			t.Errorf("after %q: %d frames, %d are echoes", before, len(s.frames), s.echoes)
+		}
+	}
+}
+
 // void is a sink that keeps nothing.
 type void struct{ n int }
 
 func (v *void) Send([]byte)             { v.n++ }
+func (v *void) Echo([]byte)             { v.n++ }
 func (v *void) Snapshot([]byte)         { v.n++ }
 func (v *void) Close(CloseCode, string) {}
 

@@ -18,6 +18,7 @@ type told struct {
 func (s *told) Send(frame []byte) {
 	s.frames = append(s.frames, fmt.Sprintf("%v %s", time.Since(s.began), frame))
 }
+func (s *told) Echo(frame []byte)       { s.Send(frame) }
 func (s *told) Snapshot([]byte)         {}
 func (s *told) Close(CloseCode, string) {}
 

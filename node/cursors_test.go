@@ -30,6 +30,7 @@ func (l *listener) Send(frame []byte) {
 	default:
 	}
 }
+func (l *listener) Echo(frame []byte)       { l.Send(frame) }
 func (l *listener) Snapshot([]byte)         {}
 func (l *listener) Close(CloseCode, string) {}
 

@@ -37,6 +37,9 @@ const (
 type Sink interface {
 	// Send queues an encoded notification. What is over the queue's bound closes the socket as too slow.
 	Send(frame []byte)
+	// Echo is Send for what the member itself has done, or what was done to it: it may wait until the call that is being
+	// answered is.
+	Echo(frame []byte)
 	// Snapshot queues one that answers a request: it doesn't count against the bound.
 	Snapshot(frame []byte)
 	// Close ends the connection once what is queued has been sent.

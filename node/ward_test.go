@@ -130,6 +130,7 @@ func newWard(t *testing.T, l hearth.Limits, partitions int) *ward {
 type socket struct{ closed chan CloseCode }
 
 func (s *socket) Send([]byte)     {}
+func (s *socket) Echo([]byte)     {}
 func (s *socket) Snapshot([]byte) {}
 func (s *socket) Close(code CloseCode, _ string) {
 	select {

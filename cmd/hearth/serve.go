@@ -189,7 +189,10 @@ func (c *config) listen(ctx context.Context) (net.Listener, error) {
 				"set HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET to serve others", addr)
 		}
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	// TCP's own probes are off: a socket whose other side is gone is found by pings, a stream by its heartbeat, a request by its
+	// times, and each socket would cost four system calls.
+	lc := net.ListenConfig{KeepAlive: -1}
+	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("HEARTH_ADDR: %w", err)
 	}
