@@ -83,7 +83,7 @@ func (c *conn) comeBack() (node.CloseCode, string) {
 		return 0, ""
 	}
 	p := c.principal.Load()
-	m, err := c.srv.node.Return(c.ctx, p, node.JoinParams{Room: p.Room, Peer: c.wanted, Meet: c.implicit.meet}, c)
+	m, err := c.srv.node.Return(c.srv.node.CallContext(time.Now()), p, node.JoinParams{Room: p.Room, Peer: c.wanted, Meet: c.implicit.meet}, c)
 	switch {
 	case errors.Is(err, node.ErrAbsent):
 	case errors.Is(err, node.ErrTimedOut):
@@ -103,7 +103,7 @@ func (c *conn) comeBack() (node.CloseCode, string) {
 // joined follows the reply to the join and goes before the snapshot: the role that the store holds, those of the peers in
 // the snapshot, and the room.
 func (i *implicit) joined(m *node.Member) {
-	j := &m.Welcome
+	j := m.Welcome
 	i.mu.Lock()
 	i.tell(j.Own.Role, roles(j.Peers)...)
 	i.mu.Unlock()

@@ -291,8 +291,8 @@ func (k *call) dispatch() (result []byte, err error) {
 	return v.run(k)
 }
 
-// ctx is the context of a call that takes one step of the store and is answered before the next message is read: nobody gives
-// it up meanwhile.
+// ctx is the context of a call that is answered before the next message is read, so that nobody gives it up meanwhile, and
+// takes one step of the store, or no longer than one may.
 func (k *call) ctx() context.Context { return k.conn.srv.node.CallContext(k.began) }
 
 // bind decodes the params into a struct; absent params are an empty object.
@@ -312,7 +312,7 @@ func (s *Server) rpcFault(k *call, err error) *hearth.Error {
 	if codes(e, true).http >= 500 {
 		args := []any{"verb", k.method, "error", e}
 		if m := k.conn.member; m != nil {
-			args = append(args, "room", m.Welcome.Room, "peer", m.Peer())
+			args = append(args, "room", m.Room(), "peer", m.Peer())
 		}
 		s.log.Warn("call failed", args...)
 	}

@@ -109,7 +109,7 @@ func join(k *call) ([]byte, error) {
 	}
 	var m *node.Member
 	enter := func() (err error) {
-		m, err = c.srv.node.Join(c.ctx, p, params, c)
+		m, err = c.srv.node.Join(k.ctx(), p, params, c)
 		return err
 	}
 	if c.member != nil { // it was attached, and its client begins anew
@@ -127,7 +127,7 @@ func join(k *call) ([]byte, error) {
 		k.after = append(k.after, func() { c.implicit.joined(m) })
 	}
 	k.after = append(k.after, m.Begin)
-	j := &m.Welcome
+	j := m.Welcome
 	b := append([]byte(`{"peer_id":"`), m.Peer()...)
 	b = append(append(b, `","room_id":"`...), j.Room...)
 	b = append(append(b, `","session_id":"`...), j.ID...)

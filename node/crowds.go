@@ -39,10 +39,10 @@ func (c *crowds) init(encode func(method string, params func(dst []byte) []byte)
 func (c *crowds) changed(m *Member, seq uint64, count int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.large[m.Welcome.ID]
+	s := c.large[m.session]
 	if s == nil {
 		s = &crowd{room: m.room}
-		c.large[m.Welcome.ID] = s
+		c.large[m.session] = s
 		select {
 		case c.wake <- struct{}{}:
 		default:

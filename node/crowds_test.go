@@ -26,8 +26,7 @@ func crowdOf(t *testing.T, session string, n int) []*Member {
 	t.Helper()
 	out := make([]*Member, n)
 	for i := range out {
-		out[i] = &Member{room: "r", sink: &told{began: time.Now()}}
-		out[i].Welcome.ID = session
+		out[i] = &Member{room: "r", session: session, sink: &told{began: time.Now()}}
 	}
 	return out
 }

@@ -37,8 +37,8 @@ func TestOwnClock(t *testing.T) {
 	m.Drop()
 	w.meddler.on("tick", nil)
 	m, _ = w.enter("r", "ann")
-	if m.inc.id == first || !m.Welcome.TakenOver {
-		t.Errorf("it came back by %s after %s, taken over %t", m.inc.id, first, m.Welcome.TakenOver)
+	if m.inc.id == first || !m.Resumed {
+		t.Errorf("it came back by %s after %s, taken over %t", m.inc.id, first, m.Resumed)
 	}
 	if inc, _ := w.inc("r", "ann"); inc != m.inc.id {
 		t.Errorf("the store has it at %s", inc)

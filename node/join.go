@@ -120,7 +120,8 @@ func (n *Node) admit(ctx context.Context, p *auth.Principal, q *JoinParams, r *s
 		}
 		return nil, err
 	}
-	j := &m.Welcome
+	j := m.Welcome
+	m.session = j.ID
 	m.lease.settle(m)
 	if r.Return {
 		m.view.keys = j.Watch

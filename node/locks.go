@@ -232,7 +232,7 @@ func (m *Member) given(c *change) {
 			case <-w.got: // an older one
 			default:
 			}
-			w.got <- Held{Session: m.Welcome.ID, Token: c.Lock.Token, ExpiresAt: c.Lock.ExpiresAt}
+			w.got <- Held{Session: m.session, Token: c.Lock.Token, ExpiresAt: c.Lock.ExpiresAt}
 		}
 	}
 }

@@ -33,7 +33,7 @@ func TestWaitIsNotEndedByAnEarlierHolding(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := &auth.Principal{Room: "r", User: id, Role: "guest"}
-		return &Member{node: n, Welcome: j, principal: p, room: "r", conn: hearth.ConnID{Secret: q.Conn, Peer: id}, view: view{role: "guest"}, inc: inc}
+		return &Member{node: n, session: j.ID, principal: p, room: "r", conn: hearth.ConnID{Secret: q.Conn, Peer: id}, view: view{role: "guest"}, inc: inc}
 	}
 	ann, bob := join("ann"), join("bob")
 	q := AcquireParams{Lock: "l", TTL: time.Minute}

@@ -48,13 +48,14 @@ type Sink interface {
 
 // Member is the membership of one socket.
 type Member struct {
-	// Welcome is what the join gave.
-	Welcome store.Joined
+	// Welcome is what the join gave; nil once Begin has sent it.
+	Welcome *store.Joined
 	comeback
 
 	node      *Node
 	principal *auth.Principal
 	room      string
+	session   string // its session_id
 	conn      hearth.ConnID
 	listens   bool // the join asked for a snapshot of entries
 	sink      Sink
@@ -85,6 +86,9 @@ type Member struct {
 // Peer returns the member's peer_id.
 func (m *Member) Peer() string { return m.conn.Peer }
 
+// Room returns the room that it is a member in.
+func (m *Member) Room() string { return m.room }
+
 // Conn returns the member's conn_id.
 func (m *Member) Conn() hearth.ConnID { return m.conn }
 
@@ -93,10 +97,11 @@ func (m *Member) From() hearth.Cursor { return m.from }
 
 // Begin sends the snapshot, or what was missed, and lets the changes after it follow. The transport has sent the reply to the join before.
 func (m *Member) Begin() {
-	j := &m.Welcome
+	j := m.Welcome
 	if j.PeerCount > m.node.Limits().LargeRoom { // its own join is not told to it, but changed the count
 		defer m.node.crowds.changed(m, j.Seq, j.PeerCount)
 	}
+	defer func() { m.Welcome = nil }() // a member lives for long
 	if m.Recovered {
 		m.sub.Activate(m.replay())
 		return
@@ -113,9 +118,7 @@ func (m *Member) Begin() {
 	if m.listens {
 		m.SendEntries(j.Seq, j.Entries)
 	}
-	at := j.Cursor()
-	j.Peers, j.Entries, j.Left, j.Watch = nil, nil, nil, nil // sent; a member lives for long
-	m.sub.Activate(at)
+	m.sub.Activate(j.Cursor())
 }
 
 // Caller returns the member as the caller of a verb, with op as its op_id.
@@ -123,12 +126,12 @@ func (m *Member) Caller(op string) *Caller {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return &Caller{
-		Principal: m.principal, Room: m.room, Session: m.Welcome.ID, Conn: m.conn, Role: m.view.role, Op: op, member: m,
+		Principal: m.principal, Room: m.room, Session: m.session, Conn: m.conn, Role: m.view.role, Op: op, member: m,
 	}
 }
 
 func (m *Member) fence() store.Writer {
-	return store.Writer{Session: m.Welcome.ID, Peer: m.conn.Peer, Conn: m.conn.Secret, User: m.principal.User}
+	return store.Writer{Session: m.session, Peer: m.conn.Peer, Conn: m.conn.Secret, User: m.principal.User}
 }
 
 // Cursor returns up to where the member has been given all that it may see.
@@ -169,7 +172,7 @@ func (m *Member) Listen(ctx context.Context, watch hearth.Patterns) (seq uint64,
 		seq, entries, err = m.node.store.Listen(ctx, m.room, m.fence(), watch)
 	} else {
 		var ses hearth.Session
-		ses, entries, err = m.node.store.Watch(ctx, m.room, m.Welcome.ID, watch)
+		ses, entries, err = m.node.store.Watch(ctx, m.room, m.session, watch)
 		seq = ses.Seq
 	}
 	if err != nil {

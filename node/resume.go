@@ -21,9 +21,14 @@ type comeback struct {
 	Resumed   bool // the membership was kept: nobody saw it leave
 	Recovered bool // what was missed follows, all of it, instead of a snapshot
 
-	from   hearth.Cursor // what it is given begins there
-	gap    []*change     // what it missed
-	reader view          // by which it is shown that
+	from hearth.Cursor // what it is given begins there
+	gap  *gap          // nil for none, and once it has been sent
+}
+
+// gap is what a member missed.
+type gap struct {
+	changes []*change
+	reader  view // by which it is shown them
 }
 
 // enter runs the join script. Who resumes asks for no snapshot at first: most get what they missed from the log. If that
@@ -37,7 +42,7 @@ func (m *Member) enter(ctx context.Context, q *JoinParams, r *store.JoinRequest)
 	if err != nil {
 		return err
 	}
-	m.Welcome, m.from = j, j.Cursor()
+	m.Welcome, m.from = &j, j.Cursor()
 	m.Resumed = j.TakenOver
 	if q.Resume == nil {
 		return nil
@@ -49,20 +54,20 @@ func (m *Member) enter(ctx context.Context, q *JoinParams, r *store.JoinRequest)
 		return nil
 	}
 	r.Peers, r.Watch, r.Again = hearth.MaxSnapshotPeer, q.Listen, true
-	if m.Welcome, err = m.lease.join(ctx, m, r); err != nil {
+	if j, err = m.lease.join(ctx, m, r); err != nil {
 		m.node.handOver(m.room, m.conn.Peer, m.conn.Secret) //nolint:contextcheck // it has to be repeated after ctx has ended
 		if errors.Is(err, store.ErrSuperseded) {
 			err = unavailable("the membership ended or was taken over meanwhile; join again", nil)
 		}
 		return err
 	}
-	m.from = m.Welcome.Cursor()
+	m.from = j.Cursor()
 	return nil
 }
 
 // recover reports whether the member can be given all that it missed, and gets that.
 func (m *Member) recover(ctx context.Context, from hearth.Cursor) bool {
-	n, j := m.node, &m.Welcome
+	n, j := m.node, m.Welcome
 	// As whoever reads by its token does: it may not have been a member all the while.
 	r := reader{view: n.readerView(m.principal, m.room, m.conn.Peer, m.view.keys), since: j.Cursor(), joined: j.OwnSeq}
 	r.adopt(&j.Own)
@@ -75,7 +80,7 @@ func (m *Member) recover(ctx context.Context, from hearth.Cursor) bool {
 		}
 		return false
 	}
-	m.Recovered, m.from, m.gap, m.reader = true, from, missed, r.view
+	m.Recovered, m.from, m.gap = true, from, &gap{missed, r.view}
 	return true
 }
 
@@ -84,16 +89,16 @@ func (m *Member) recover(ctx context.Context, from hearth.Cursor) bool {
 func (m *Member) replay() hearth.Cursor {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.view = m.reader
+	m.view = m.gap.reader
 	at := m.from
-	for _, c := range m.gap {
+	for _, c := range m.gap.changes {
 		if m.over { // by one of them
 			break
 		}
 		m.take(c, m.sink.Snapshot)
 		at = c.Cursor
 	}
-	m.gap, m.reader = nil, view{}
+	m.gap = nil
 	m.view.roams, m.view.peer = false, m.conn.Peer // by its socket from here on
 	return at
 }

@@ -49,8 +49,8 @@ func (s *shared) at(now time.Time) context.Context {
 	return c.ctx
 }
 
-// CallContext returns the context of a call that nobody gives up before its time, for the verbs that take one step: it ends in
-// CallTimeout or a little earlier, and is shared with other calls.
+// CallContext returns the context of a call that nobody gives up before its time, for Join, Return and the verbs that take one
+// step: it ends in CallTimeout or a little earlier, and is shared with other calls.
 func (n *Node) CallContext(now time.Time) context.Context { return n.calls.at(now) }
 
 // inTime calls tell when it is woken, and again after what it then returns, `least` at least, until ctx ends.
