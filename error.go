@@ -30,6 +30,7 @@ const (
 	ReasonVersionConflict Reason = "version_conflict" // the entry is not at the expected version; Error.Current tells
 	ReasonTooLarge        Reason = "too_large"        // a size limit
 	ReasonTooMany         Reason = "too_many"         // a count limit
+	ReasonRateLimited     Reason = "rate_limited"     // calls or joins come faster than is set; Error.RetryAfter tells how long
 	ReasonUnavailable     Reason = "unavailable"      // not executed because the store could not be asked; try again
 	ReasonOutcomeUnknown  Reason = "outcome_unknown"  // sent to the store and unanswered; repeat with the same op_id
 	ReasonInternal        Reason = "internal"         // a fault of the server; the log has the cause
@@ -42,7 +43,7 @@ type Error struct {
 	Detail     string
 	Current    *Entry        // with ReasonVersionConflict: the entry as it is
 	Lock       *Lock         // with ReasonLockHeld and ReasonLockLost: the lock as it is; nil if nobody holds it
-	RetryAfter time.Duration // with ReasonUnavailable: when a repeat may succeed
+	RetryAfter time.Duration // with ReasonUnavailable and ReasonRateLimited: when a repeat may succeed
 	Cause      error
 }
 

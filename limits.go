@@ -2,6 +2,7 @@ package hearth
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -24,6 +25,13 @@ type Limits struct {
 	// Grace is for how long a peer whose socket is gone stays a member; 10 seconds. NodeLease is how long a node that is not
 	// heard of keeps its peers; 15 seconds. It has to exceed Grace by MinLeaseMargin: see Check.
 	Grace, NodeLease time.Duration
+
+	// Rates, a second; 0: as many as come. So many as come in a second, Burst of them, may come at once.
+	PeerRate float64 // calls of one peer; over HTTP of one token's peer, or else user
+	RoomRate float64 // calls of all peers of a room
+	JoinRate float64 // new peers of a room
+
+	MaxUserPeers int // peers of one user in a session; 0: as many as it may have in all
 
 	LargeRoom int // with more peers shown than that, who comes, changes and goes is told only to who asked; 500
 }
@@ -60,7 +68,16 @@ func (l Limits) WithDefaults() Limits {
 	return l
 }
 
-// Check returns an error that says which limits contradict each other.
+// Rates are 0 or between these.
+const (
+	MinRate = 0.001
+	MaxRate = 100_000
+)
+
+// Burst is how many may come at once under a rate: those of a second, and some even if it is low.
+func Burst(rate float64) int { return max(MinBurst, int(math.Ceil(rate))) }
+
+// Check returns an error that says which limits contradict each other, or are none.
 func (l Limits) Check() error {
 	switch {
 	case l.Grace < 0:
@@ -70,6 +87,17 @@ func (l Limits) Check() error {
 	case l.NodeLease < l.Grace+MinLeaseMargin:
 		return fmt.Errorf("HEARTH_NODE_LEASE must exceed HEARTH_GRACE (%s) by %s at least, and %s does not: "+
 			"a peer whose node dies would be gone before its grace is over", l.Grace, MinLeaseMargin, l.NodeLease)
+	}
+	for _, r := range []struct {
+		name string
+		rate float64
+	}{{"HEARTH_PEER_RATE", l.PeerRate}, {"HEARTH_ROOM_RATE", l.RoomRate}, {"HEARTH_JOIN_RATE", l.JoinRate}} {
+		if r.rate != 0 && !(r.rate >= MinRate && r.rate <= MaxRate) { // NaN is neither
+			return fmt.Errorf("%s must be %v–%v a second, or 0 for as many as come, not %v", r.name, MinRate, MaxRate, r.rate)
+		}
+	}
+	if l.MaxUserPeers < 0 {
+		return fmt.Errorf("HEARTH_MAX_USER_PEERS must be 0, for no limit, or more, not %d", l.MaxUserPeers)
 	}
 	return nil
 }
@@ -98,6 +126,8 @@ const (
 	MaxGone          = 10_000           // of how many that is known in one partition
 	MaxKeptWatch     = 4 << 20          // bytes of the keys that a session's 100ms clients listen to, which it keeps for their return
 	MinLeaseMargin   = 4 * time.Second  // by which a node's lease exceeds the grace: a renewal and a sweep
+
+	MinBurst = 10 // see Burst
 
 	RoleRequestTime = time.Minute // for how long a request to take another role stands
 

@@ -113,7 +113,7 @@ func (c *conn) impatient() {
 	switch {
 	case c.joined.Load():
 	case c.unserved.Load():
-		c.Close(node.CloseTryLater, "the store could not be asked: come back later")
+		c.Close(node.CloseTryLater, "it could not be let in now: come back later")
 	case c.implicit != nil:
 		c.Close(node.CloseNormal, "no join in time")
 	default:

@@ -41,6 +41,7 @@ var statuses = map[hearth.Reason]status{
 	hearth.ReasonVersionConflict: {http.StatusPreconditionFailed, 412},
 	hearth.ReasonTooLarge:        {http.StatusRequestEntityTooLarge, 413},
 	hearth.ReasonTooMany:         {http.StatusRequestEntityTooLarge, 413},
+	hearth.ReasonRateLimited:     {http.StatusTooManyRequests, 429},
 	hearth.ReasonUnavailable:     {http.StatusServiceUnavailable, 503},
 	// Over JSON-RPC not a 5xx: 100ms's clients repeat those by themselves, with no op_id.
 	hearth.ReasonOutcomeUnknown: {http.StatusGatewayTimeout, 424},
@@ -138,9 +139,10 @@ func (s *Server) asError(err error, c echo.Context) *hearth.Error {
 	return spread(e)
 }
 
-// spread gives or takes up to half of an error's time to wait: who was refused together must not come back together.
+// spread gives or takes up to half of an error's time to wait: who was refused together must not come back together. That of a
+// rate is known and has been spread where it has to be.
 func spread(e *hearth.Error) *hearth.Error {
-	if e.RetryAfter <= 0 {
+	if e.RetryAfter <= 0 || e.Reason == hearth.ReasonRateLimited {
 		return e
 	}
 	out := *e

@@ -33,6 +33,7 @@ var contract = map[hearth.Reason][]int{
 	"version_conflict": {412, 412},
 	"too_large":        {413, 413},
 	"too_many":         {413, 413},
+	"rate_limited":     {429, 429},
 	"unavailable":      {503, 503},
 	"outcome_unknown":  {504, 424},
 	"internal":         {500, -32603},
@@ -106,6 +107,15 @@ func TestUnavailableAndUnknownOverJSONRPC(t *testing.T) {
 	has(t, "unavailable", string(rpcError(nil, e, true)), "code", "503", "data.reason", "unavailable", "data.retry_after_ms", "1500")
 	e = &hearth.Error{Reason: hearth.ReasonOutcomeUnknown, Detail: `a "quoted" one`}
 	has(t, "unknown", string(rpcError(nil, e, true)), "code", "424", "message", `a "quoted" one`, "data.retry_after_ms", absent)
+}
+
+// When a rate lets the next call through is known, and was spread below where it has to be.
+func TestARatesTimeIsToldAsItIs(t *testing.T) {
+	for range 20 {
+		if e := spread(&hearth.Error{Reason: hearth.ReasonRateLimited, RetryAfter: time.Second}); e.RetryAfter != time.Second {
+			t.Fatalf("told %v", e.RetryAfter)
+		}
+	}
 }
 
 // A body and its header name one time: rounded up, each in its unit.

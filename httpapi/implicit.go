@@ -88,6 +88,8 @@ func (c *conn) comeBack() (node.CloseCode, string) {
 	case errors.Is(err, node.ErrAbsent):
 	case errors.Is(err, node.ErrTimedOut):
 		c.implicit.lapsed = true
+	case hearth.ReasonOf(err) == hearth.ReasonRateLimited:
+		return node.CloseTryLater, hearth.AsError(err).Detail
 	case err != nil:
 		c.srv.log.Warn("a client can't come back", "room", p.Room, "peer", c.wanted, "error", err)
 		return node.CloseTryLater, "the store could not be asked: come back later"

@@ -80,6 +80,12 @@ func newMetrics(s *Server) *metrics {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	for name, refused := range s.node.Refused() {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "hearth_rate_limited_total", Help: "Calls and joins refused here by a rate, or because of a user's number of peers.",
+			ConstLabels: prometheus.Labels{"limit": name},
+		}, func() float64 { return float64(refused()) }))
+	}
 	m.verbs = make(map[string]*verbMetrics, len(verbs))
 	for name := range verbs {
 		m.verbs[name] = &verbMetrics{

@@ -15,9 +15,6 @@ import (
 	"github.com/hearthstore/hearth"
 )
 
-// reasonsNotYet has the reasons that the document names and no code gives. Nothing limits rates yet; a proxy may.
-var reasonsNotYet = []hearth.Reason{"rate_limited"}
-
 func TestDescriptionIsValid(t *testing.T) {
 	doc := document()
 	if err := doc.Validate(t.Context(), openapi3.EnableExamplesValidation(), openapi3.EnableSchemaDefaultsValidation()); err != nil {
@@ -78,13 +75,7 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 
 // What the document says of an error is what the table of errors makes of it.
 func TestErrorsAreDescribed(t *testing.T) {
-	declared := reasons(t)
-	for _, r := range reasonsNotYet {
-		if slices.Contains(declared, r) {
-			t.Errorf("%s is there: take it out of reasonsNotYet", r)
-		}
-	}
-	known := slices.Concat(declared, reasonsNotYet)
+	known := reasons(t)
 	var listed []hearth.Reason
 	for _, v := range document().Components.Schemas["Reason"].Value.Enum {
 		listed = append(listed, hearth.Reason(fmt.Sprint(v)))
@@ -107,9 +98,6 @@ func TestErrorsAreDescribed(t *testing.T) {
 					continue
 				}
 				for _, r := range problemReasons(t, op.OperationID, res.Value) {
-					if slices.Contains(reasonsNotYet, r) {
-						continue
-					}
 					if got := codes(hearth.Errorf(r, "x"), method != http.MethodGet).http; got != code {
 						t.Errorf("%s %s: %s is described as %d and is %d", method, path, r, code, got)
 					}

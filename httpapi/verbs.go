@@ -118,7 +118,12 @@ func join(k *call) ([]byte, error) {
 		err = enter()
 	}
 	if err != nil {
-		c.unserved.Store(hearth.ReasonOf(err) == hearth.ReasonUnavailable || hearth.ReasonOf(err) == hearth.ReasonOutcomeUnknown)
+		switch hearth.ReasonOf(err) {
+		case hearth.ReasonUnavailable, hearth.ReasonOutcomeUnknown, hearth.ReasonRateLimited:
+			c.unserved.Store(true)
+		default:
+			c.unserved.Store(false)
+		}
 		return nil, err
 	}
 	c.member, c.attached = m, false

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"context"
+
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/auth"
 	"github.com/hearthstore/hearth/store"
@@ -73,6 +75,26 @@ func (n *Node) allow(c *Caller, perm auth.Permission) error {
 		return err
 	}
 	return n.roles.Allow(c.Principal, c.Room, c.Role, perm)
+}
+
+// within is within for a call of c's, which counts for the rates.
+func (n *Node) within(ctx context.Context, c *Caller) (context.Context, context.CancelFunc) {
+	ctx, cancel := within(ctx)
+	return n.counted(ctx, c), cancel
+}
+
+// counted makes a call count as one of the peer's by whose socket it came. Over HTTP a conn_id proves nothing before the store has
+// seen it, and nobody may use up what is another's: so such a call counts as one of the peer that the token names, or else of
+// its user. A server's don't count.
+func (n *Node) counted(ctx context.Context, c *Caller) context.Context {
+	switch p := c.Principal; {
+	case p.Management:
+		return ctx
+	case c.member != nil:
+		return n.store.Counted(ctx, c.member.conn.Peer, p.User)
+	default:
+		return n.store.Counted(ctx, p.Peer, p.User)
+	}
 }
 
 // onPeer is the permission that a change to target needs: none if it is the caller itself.

@@ -171,7 +171,7 @@ func (n *Node) JoinLeased(ctx context.Context, p *auth.Principal, user, role str
 		}
 	}
 	r.Lease = lease
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, &Caller{Principal: p})
 	defer cancel()
 	j, err := n.leaseOf(q.Room).joinInTime(ctx, &r)
 	if err != nil {
@@ -190,7 +190,7 @@ func (n *Node) Renew(ctx context.Context, c *Caller) (expiresAt int64, err error
 	if w.Peer == "" { // a server renews for the peer whose conn_id it got when it joined it
 		return 0, hearth.BadParams("conn_id is missing")
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	return n.store.Renew(ctx, c.Room, w)
 }

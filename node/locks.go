@@ -69,7 +69,7 @@ func (n *Node) acquire(ctx context.Context, c *Caller, q AcquireParams, wait tim
 		return Held{}, err
 	}
 	r.Wait = wait
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	n.sweeper.expect(c.Room, q.TTL)
 	return n.store.Acquire(ctx, c.Room, w, r)
@@ -87,7 +87,7 @@ func (n *Node) RenewLock(ctx context.Context, c *Caller, h hearth.Holding, ttl t
 			return Held{}, err
 		}
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	held, err := n.store.RenewLock(ctx, c.Room, w, h, ttl, peer)
 	if err == nil && ttl > 0 {
@@ -103,7 +103,7 @@ func (n *Node) ReleaseLock(ctx context.Context, c *Caller, h hearth.Holding) err
 	if err != nil {
 		return err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	return n.store.ReleaseLock(ctx, c.Room, w, h, peer)
 }
@@ -133,7 +133,7 @@ func (n *Node) Locks(ctx context.Context, c *Caller) (hearth.Session, []hearth.L
 	if err := n.allow(c, auth.Read); err != nil {
 		return hearth.Session{}, nil, err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	return n.store.Locks(ctx, c.Room, c.Session)
 }

@@ -156,7 +156,8 @@ func (m *Member) Refresh(p *auth.Principal) {
 // Listen replaces the watched set and returns the watched entries and their seq, which the transport hands to SendEntries
 // after its reply. Changes delivered meanwhile may be newer than what it returns: the higher change_version is.
 func (m *Member) Listen(ctx context.Context, watch hearth.Patterns) (seq uint64, entries []hearth.Entry, err error) {
-	if err := m.node.allow(m.Caller(""), auth.Read); err != nil {
+	c := m.Caller("")
+	if err := m.node.allow(c, auth.Read); err != nil {
 		return 0, nil, err
 	}
 	m.mu.Lock()
@@ -168,6 +169,9 @@ func (m *Member) Listen(ctx context.Context, watch hearth.Patterns) (seq uint64,
 	}
 	ctx, cancel := within(ctx)
 	defer cancel()
+	if len(watch) > 0 { // who wants to hear less is not refused
+		ctx = m.node.counted(ctx, c)
+	}
 	if m.implicit {
 		seq, entries, err = m.node.store.Listen(ctx, m.room, m.fence(), watch)
 	} else {

@@ -30,7 +30,7 @@ func (n *Node) Broadcast(ctx context.Context, c *Caller, m *hearth.Message) (sto
 			m.ID = hearth.NewMessageID()
 		}
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	return n.store.Broadcast(ctx, c.Room, w, m)
 }

@@ -30,7 +30,7 @@ func (n *Node) Set(
 	if err := cmp.Or(op.Check(n.Limits()), ownable(&w, op.Life)); err != nil {
 		return Changed{}, err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	n.expectEnd(c.Room, life)
 	return n.store.Set(ctx, c.Room, w, op.Key, op.Data, op.IfVersion, op.Life)
@@ -92,7 +92,7 @@ func (n *Node) Delete(ctx context.Context, c *Caller, key string, expect *uint64
 	if err := hearth.CheckKey(key); err != nil {
 		return Changed{}, err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	return n.store.Delete(ctx, c.Room, w, key, expect)
 }
@@ -121,7 +121,7 @@ func (n *Node) Update(ctx context.Context, c *Caller, ops []hearth.Op) (Changed,
 		}
 		n.expectEnd(c.Room, o.Life)
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	return n.store.Update(ctx, c.Room, w, ops)
 }
@@ -134,7 +134,7 @@ func (n *Node) Get(ctx context.Context, c *Caller, key string) (hearth.Session, 
 	if err := hearth.CheckKey(key); err != nil {
 		return hearth.Session{}, hearth.Entry{}, err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	return n.store.Get(ctx, c.Room, c.Session, key)
 }
@@ -162,7 +162,7 @@ func (n *Node) List(ctx context.Context, c *Caller, prefix string, limit int, cu
 	if err := decodeCursor(cursor, &after); err != nil {
 		return EntryPage{}, err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	ses, entries, more, err := n.store.List(ctx, c.Room, c.Session, prefix, after, limit)
 	if err != nil {

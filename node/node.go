@@ -105,6 +105,15 @@ func (n *Node) Limits() hearth.Limits { return n.store.Limits() }
 // Roles returns what roles may do.
 func (n *Node) Roles() *auth.Roles { return n.roles }
 
+// Refused returns how many calls and joins were refused here, by the name of what they were too many for.
+func (n *Node) Refused() map[string]func() int64 {
+	out := map[string]func() int64{}
+	for name, b := range store.Bounds {
+		out[name] = func() int64 { return n.store.Refused(b) }
+	}
+	return out
+}
+
 // Members returns how many peers have their socket here.
 func (n *Node) Members() int64 { return n.members.Load() }
 

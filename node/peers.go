@@ -30,7 +30,7 @@ func (n *Node) UpdatePeer(ctx context.Context, c *Caller, peer string, name, dat
 			return hearth.Peer{}, err
 		}
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	return n.store.UpdatePeer(ctx, c.Room, w, peer, name, data)
 }
@@ -41,7 +41,7 @@ func (n *Node) AddToGroup(ctx context.Context, c *Caller, peer, group string) ([
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	return n.store.AddToGroup(ctx, c.Room, w, peer, group)
 }
@@ -52,7 +52,7 @@ func (n *Node) RemoveFromGroup(ctx context.Context, c *Caller, peer, group strin
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	return n.store.RemoveFromGroup(ctx, c.Room, w, peer, group)
 }
@@ -69,7 +69,7 @@ func (n *Node) Remove(ctx context.Context, c *Caller, peer, text string) (ended 
 	if err := hearth.CheckText("reason", text, hearth.MaxReasonLen); err != nil {
 		return false, err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	return n.store.Remove(ctx, c.Room, w, peer, text)
 }
@@ -105,7 +105,7 @@ func (n *Node) Peer(ctx context.Context, c *Caller, peer string) (hearth.Peer, e
 	if err := hearth.CheckName("peer_id", peer); err != nil {
 		return hearth.Peer{}, err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	_, p, err := n.store.Peer(ctx, c.Room, c.Session, peer)
 	if err == nil && !c.sees(&p) {
@@ -251,7 +251,7 @@ func (n *Node) matching(ctx context.Context, c *Caller, f *PeerFilter) (hearth.S
 	if err := n.allow(c, auth.Read); err != nil {
 		return hearth.Session{}, nil, err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	ses, peers, err := n.store.Peers(ctx, c.Room, c.Session)
 	if err != nil {

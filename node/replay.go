@@ -190,7 +190,7 @@ func (n *Node) Log(ctx context.Context, c *Caller, q WatchParams, limit int) (Lo
 	if err := c.Principal.CheckRoom(c.Room); err != nil {
 		return LogPage{}, err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	r, err := n.reader(ctx, c, q.Keys)
 	if err != nil {

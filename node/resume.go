@@ -38,6 +38,7 @@ func (m *Member) enter(ctx context.Context, q *JoinParams, r *store.JoinRequest)
 	if q.Resume != nil {
 		r.Peers, r.Watch = 0, nil
 	}
+	ctx = m.node.counted(ctx, &Caller{Principal: m.principal})
 	j, err := m.lease.join(ctx, m, r)
 	if err != nil {
 		return err

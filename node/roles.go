@@ -16,7 +16,7 @@ func (n *Node) SetRole(ctx context.Context, c *Caller, peer, role string) (heart
 	if err != nil {
 		return hearth.Peer{}, err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	return n.store.SetRole(ctx, c.Room, w, peer, role)
 }
@@ -27,7 +27,7 @@ func (n *Node) AskRole(ctx context.Context, c *Caller, peer, role string) error 
 	if err != nil {
 		return err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	return n.store.AskRole(ctx, c.Room, w, peer, role)
 }
@@ -60,7 +60,7 @@ func (n *Node) AcceptRole(ctx context.Context, c *Caller, by, role, token string
 	if err := cmp.Or(hearth.CheckName("role", role), hearth.CheckText("token", token, hearth.MaxNameLen)); err != nil {
 		return hearth.Peer{}, err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	return n.store.AcceptRole(ctx, c.Room, w, by, role, token)
 }

@@ -24,6 +24,7 @@ func (n *Node) ChangeRoles(ctx context.Context, c *Caller, roles []string, role 
 	if err := cmp.Or(n.allow(c, auth.ChangeRole), hearth.CheckName("role", role)); err != nil {
 		return err
 	}
+	ctx = n.counted(ctx, c) // once, however many they are
 	peers, err := n.ofRoles(ctx, c, roles)
 	if err != nil {
 		return err
@@ -43,7 +44,7 @@ func (n *Node) ChangeRoles(ctx context.Context, c *Caller, roles []string, role 
 
 // ofRoles returns the peers of some roles that the caller may know of, itself last.
 func (n *Node) ofRoles(ctx context.Context, c *Caller, roles []string) (ids []string, err error) {
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	_, peers, err := n.store.Peers(ctx, c.Room, c.Session)
 	if err != nil {

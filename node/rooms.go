@@ -17,7 +17,7 @@ func (n *Node) Room(ctx context.Context, c *Caller) (RoomState, error) {
 	if err := n.allow(c, auth.Read); err != nil {
 		return RoomState{}, err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	return n.store.RoomState(ctx, c.Room)
 }
@@ -34,7 +34,7 @@ func (n *Node) PutRoom(ctx context.Context, c *Caller, q hearth.RoomChange) (Roo
 	if q.Until != nil && *q.Until > time.Now().Add(hearth.MaxSettingTime).UnixMilli() {
 		return RoomState{}, hearth.BadParams("until must be within a year")
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	return n.store.PutRoom(ctx, c.Room, w, q)
 }
@@ -63,7 +63,7 @@ func (n *Node) End(ctx context.Context, c *Caller, text string, shut bool) (sess
 	if err := hearth.CheckText("reason", text, hearth.MaxReasonLen); err != nil {
 		return "", err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, c)
 	defer cancel()
 	n.sweeper.expect(c.Room, 0) // to take its peers off the indexes
 	if shut {

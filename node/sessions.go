@@ -31,8 +31,11 @@ func (n *Node) Sessions(
 			return nil, "", err
 		}
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, &Caller{Principal: p})
 	defer cancel()
+	if err := n.store.Count(ctx, p.Room); err != nil {
+		return nil, "", err
+	}
 	return n.store.Sessions(ctx, f, cursor, limit)
 }
 
@@ -45,8 +48,11 @@ func (n *Node) Summary(ctx context.Context, p *auth.Principal, session string) (
 	if err := hearth.CheckName("session_id", session); err != nil {
 		return hearth.Summary{}, err
 	}
-	ctx, cancel := within(ctx)
+	ctx, cancel := n.within(ctx, &Caller{Principal: p})
 	defer cancel()
+	if err := n.store.Count(ctx, p.Room); err != nil {
+		return hearth.Summary{}, err
+	}
 	sum, err := n.store.Summary(ctx, session)
 	if err == nil && p.CheckRoom(sum.Room) != nil {
 		return hearth.Summary{}, hearth.Errorf(hearth.ReasonNotFound, "no such session, or its summary is not kept any more")

@@ -116,6 +116,9 @@ func (w *Watcher) start(ctx context.Context, from hearth.Cursor, again bool) err
 
 func (w *Watcher) begin(ctx context.Context, from hearth.Cursor, again bool) error {
 	n, c := w.node, w.caller
+	if !again {
+		ctx = n.counted(ctx, c)
+	}
 	r, err := n.reader(ctx, c, w.keys)
 	if err != nil {
 		return err

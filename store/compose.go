@@ -23,7 +23,8 @@ import (
 //
 // The names of keys that a text uses are defined before it, those that only a branch uses in the branch: see keyNames. What
 // of all that nothing uses in the end is left out: see prune. Limits are put in as the numbers that they are, and of the
-// session's state a script reads the fields that it names: see stateFields.
+// session's state a script reads the fields that it names: see stateFields. A part that only a limit needs which may be off is
+// left out while that is off: see optional.
 
 const includes = "-- include: "
 
@@ -51,24 +52,63 @@ func included(line string) (parts []string, given string, call bool) {
 	return strings.Fields(list), "", false
 }
 
-// composer puts one verb's script together.
-type composer struct {
-	keys keyNames // none for a verb that is given all its keys
+// optional are the parts that only some limits need, which are off by default: what is off costs nothing, so no script has
+// anything of it. Such a part is included by itself, or looks like a call.
+var optional = map[string]func(hearth.Limits) bool{
+	"_rate":      func(l hearth.Limits) bool { return len(ratesOf(l)) > 0 },
+	"_user_most": func(l hearth.Limits) bool { return l.MaxUserPeers > 0 },
 }
 
-// composed are the texts of all verbs, each in pieces of which every second one is the name of a limit: the same for every
-// store, so they are put together once.
-var composed = sync.OnceValues(func() (map[verb][]string, error) {
+// composer puts one verb's script together.
+type composer struct {
+	keys    keyNames // none for a verb that is given all its keys
+	without []string // parts that are left out
+}
+
+// made are the texts that were put together already, by the parts that are left out of them: there are few such sets.
+var made struct {
+	sync.Mutex
+	texts map[string]map[verb][]string
+}
+
+// composed returns the texts of all verbs, each in pieces of which every second one is the name of a limit: the same for every
+// store that needs the same parts, so they are put together once.
+func composed(l hearth.Limits) (map[verb][]string, error) {
+	var without []string
+	for _, part := range slices.Sorted(maps.Keys(optional)) {
+		if !optional[part](l) {
+			without = append(without, part)
+		}
+	}
+	made.Lock()
+	defer made.Unlock()
+	id := strings.Join(without, " ")
+	if out := made.texts[id]; out != nil {
+		return out, nil
+	}
+	out, err := composeAll(without)
+	if err != nil {
+		return nil, err
+	}
+	if made.texts == nil {
+		made.texts = map[string]map[verb][]string{}
+	}
+	made.texts[id] = out
+	return out, nil
+}
+
+func composeAll(without []string) (map[verb][]string, error) {
 	limits := limitsOf(hearth.Limits{}, false)
 	out := make(map[verb][]string, len(verbs))
 	for _, v := range verbs {
-		text, err := compose(v)
+		text, err := compose(v, without)
 		if err != nil {
 			return nil, err
 		}
 		from := 0
 		for _, at := range word.FindAllStringIndex(text, -1) {
-			if name := text[at[0]:at[1]]; limits[name] != "" {
+			name := text[at[0]:at[1]]
+			if _, ok := limits[name]; ok {
 				out[v] = append(out[v], text[from:at[0]], name)
 				from = at[1]
 			}
@@ -76,15 +116,15 @@ var composed = sync.OnceValues(func() (map[verb][]string, error) {
 		out[v] = append(out[v], text[from:])
 	}
 	return out, nil
-})
+}
 
-// compose returns the text of a verb without the limits.
-func compose(v verb) (string, error) {
+// compose returns the text of a verb without some parts, and without the limits.
+func compose(v verb, without []string) (string, error) {
 	text, err := source(string(v))
 	if err != nil {
 		return "", err
 	}
-	var c composer
+	c := composer{without: without}
 	line, _, _ := strings.Cut(text, "\n")
 	parts, _, _ := included(line)
 	for _, part := range parts {
@@ -138,8 +178,11 @@ func (c *composer) block(text string, known map[string]bool) (string, error) {
 // line writes a line of a text, or all that it includes, as far in as the line is.
 func (c *composer) line(out *strings.Builder, line string, known map[string]bool) error {
 	parts, given, call := included(line)
-	if parts == nil {
+	switch {
+	case parts == nil:
 		out.WriteString(line)
+		return nil
+	case slices.Contains(c.without, parts[0]):
 		return nil
 	}
 	text := line

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/hearthstore/hearth"
 )
 
 // What nothing uses is left out, also in a branch; a name that another branch uses is another one.
@@ -105,7 +107,7 @@ func TestPartsTakeWhatTheyAreHandedFirst(t *testing.T) {
 
 // A function costs a script more than what it does, if it does that once: what each run of these does is in no function.
 func TestHotScriptsDefineNoFunctionsThatShareNames(t *testing.T) {
-	all, err := composed()
+	all, err := composed(hearth.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}

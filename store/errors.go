@@ -28,6 +28,7 @@ var refusals = map[string]hearth.Error{
 	"not_found":        {Reason: hearth.ReasonNotFound, Detail: "no such peer in this session"},
 	"version_conflict": {Reason: hearth.ReasonVersionConflict, Detail: "the entry is not at the expected version; current is how it stands"},
 	"too_many":         {Reason: hearth.ReasonTooMany, Detail: "the session is at its limit for these"},
+	"too_many_of_user": {Reason: hearth.ReasonTooMany, Detail: "the user has as many peers in this room as it may; come back as one of them"},
 	"too_many_ops":     {Reason: hearth.ReasonTooMany, Detail: "the session remembers as many op_ids as it may; try again in five minutes, or without one"},
 	"too_large":        {Reason: hearth.ReasonTooLarge, Detail: "the session is at its limit for the size of all of these"},
 	"not_a_number":     {Reason: hearth.ReasonBadParams, Detail: "the entry holds no number, or would exceed 2^53-1"},

@@ -50,14 +50,16 @@ func globals(f *lua.FunctionProto) (out []string) {
 
 // A name that is defined nowhere, or in another branch, is a global: a script that meets it fails, and others never know.
 func TestScriptsUseNothingThatIsNotDefined(t *testing.T) {
-	all, err := texts(hearth.Limits{}.WithDefaults(), true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for v, text := range all {
-		for _, name := range globals(compiled(t, string(v), text)) {
-			if !slices.Contains(allowed, name) {
-				t.Errorf("%s uses %s, which is not defined there", v, name)
+	for _, l := range []hearth.Limits{hearth.Limits{}.WithDefaults(), rated} {
+		all, err := texts(l, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for v, text := range all {
+			for _, name := range globals(compiled(t, string(v), text)) {
+				if !slices.Contains(allowed, name) {
+					t.Errorf("%s uses %s, which is not defined there", v, name)
+				}
 			}
 		}
 	}
@@ -71,7 +73,7 @@ func TestGlobalsAreFound(t *testing.T) {
 }
 
 var (
-	commandCall = regexp.MustCompile(`redis\.call\('([A-Z]+)'`)
+	commandCall = regexp.MustCompile(`redis\.p?call\('([A-Z]+)'`)
 	granted     = regexp.MustCompile(`\+([a-z]+)`)
 )
 
@@ -90,7 +92,7 @@ func TestTheDocumentedPermissionsAreEnough(t *testing.T) {
 	for _, m := range granted.FindAllStringSubmatch(line, -1) {
 		may[m[1]] = true
 	}
-	all, err := texts(hearth.Limits{}.WithDefaults(), false)
+	all, err := texts(rated, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +107,7 @@ func TestTheDocumentedPermissionsAreEnough(t *testing.T) {
 
 // What a closure costs a real server: it may have 60 names from outside, and a function 200 locals.
 func TestScriptsStayWithinLuasBounds(t *testing.T) {
-	all, err := texts(hearth.Limits{}.WithDefaults(), true)
+	all, err := texts(rated, true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/hearthstore/hearth"
 )
 
 // Every key and channel of the product is built in this file. Each begins with the prefix; those of a room also with its
@@ -175,6 +177,25 @@ local BASE = string.sub(DUE, 1, -4)
 		"SERVED": roomKeys.made["SERVED"],
 	},
 }
+
+// A room's buckets, by which its rates are kept, are beside its other keys: a string each with the time at which it is full
+// again (see _rate.lua), and which is gone by then. They are of no session. t:<room> is that of the room's calls, t:<room>/j of
+// its joins, and t:<room>/p/<peer> and t:<room>/u/<user>, the user as a JSON string, of one caller's calls.
+
+// bucket returns the key of one of a room's buckets, from the room's keys.
+func bucket(room []string, of string) string {
+	base := len(room[1]) - 1
+	return room[1][:base] + "t:" + room[0][base+len("s:"):] + of
+}
+
+// What the buckets are of, besides the room.
+const (
+	ofRoom  = ""
+	ofJoins = "/j"
+)
+
+func ofPeer(peer string) string { return "/p/" + peer }
+func ofUser(user string) string { return "/u/" + hearth.QuoteString(user) }
 
 func (k keyspace) state(room string) string { return k.inPartition(k.partitionOf(room), "s:"+room) }
 

@@ -129,6 +129,14 @@ func TestNoTwoRoomsShareAKey(t *testing.T) {
 				claim(k.inPartition(p, key), fmt.Sprintf("%s %d", kind, p))
 			}
 		}
+		for _, room := range rooms {
+			for kind, of := range map[string]string{
+				"calls": ofRoom, "joins": ofJoins, "peer j": ofPeer("j"), "peer p": ofPeer("p"), "user j": ofUser("j"),
+				"user of a peer": ofUser("p/j"), "hostile user": ofUser("/p/j\x00{}\r\n\"}:"),
+			} {
+				claim(bucket(k.room(room), of), kind+" in "+room)
+			}
+		}
 		for i, keys := range roomKeysOf(t, k, rooms...) {
 			room := rooms[i]
 			for kind, key := range keys {
@@ -140,7 +148,7 @@ func TestNoTwoRoomsShareAKey(t *testing.T) {
 				}
 			}
 		}
-		if want := 2 + 9*partitions + 15*len(rooms); len(owner) != want {
+		if want := 2 + 9*partitions + (15+7)*len(rooms); len(owner) != want {
 			t.Errorf("%d keys of %d rooms in %d partitions, not %d", len(owner), len(rooms), partitions, want)
 		}
 	}
@@ -164,6 +172,7 @@ func TestARoomsNameNeverChoosesItsSlot(t *testing.T) {
 	for i, keys := range roomKeysOf(t, k, names...) {
 		room := names[i]
 		tag := k.tags[k.partitionOf(room)]
+		keys["bucket"], keys["user"] = bucket(k.room(room), ofRoom), bucket(k.room(room), ofUser("{"+room+"}"))
 		for kind, key := range keys {
 			if !strings.HasPrefix(key, "hearth:{"+tag+"}:") || slotOf(key) != slotOf(tag) {
 				t.Errorf("key %s of the room %.40q is %.60q, in slot %d, not %d", kind, room, key, slotOf(key), slotOf(tag))

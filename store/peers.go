@@ -68,7 +68,8 @@ type Joined struct {
 // Join makes a peer a member of the room's session, beginning one if there is none. A peer of the same id and user is
 // taken over: it keeps its role, groups and joined_at, its connection becomes Conn, and the node that serves the old one
 // is told. ErrLapsed says that the incarnation was ended, and nothing happened; so do ErrAbsent and ErrTimedOut of a return.
-// Errors: peer_exists (the id is another user's), room_closed (a new peer, and the room is shut), too_many, too_large.
+// Errors: peer_exists (the id is another user's), room_closed (a new peer, and the room is shut), too_many (peers,
+// or peers of the user), too_large, rate_limited.
 func (s *Store) Join(ctx context.Context, q JoinRequest) (Joined, error) {
 	p := &q.Peer
 	name, data := hearth.QuoteString(p.Name), hearth.QuoteString(p.Data)
@@ -117,6 +118,9 @@ func (s *Store) Join(ctx context.Context, q JoinRequest) (Joined, error) {
 		case "timed_out":
 			return Joined{}, ErrTimedOut
 		}
+	}
+	if err == nil && r.str(0) == "too_many_of_user" {
+		s.rates.refused[UserBound].Add(1)
 	}
 	if r, err = statusOf(r, err); err != nil {
 		return Joined{}, err

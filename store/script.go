@@ -108,7 +108,7 @@ func scripts(l hearth.Limits, sharded bool) (map[verb]*redis.Script, error) {
 // texts returns the scripts' texts.
 func texts(l hearth.Limits, sharded bool) (map[verb]string, error) {
 	limits := limitsOf(l, sharded)
-	all, err := composed()
+	all, err := composed(l)
 	out := make(map[verb]string, len(all))
 	for v, pieces := range all {
 		var text strings.Builder
@@ -129,7 +129,15 @@ func limitsOf(l hearth.Limits, sharded bool) map[string]string {
 	if sharded {
 		publish = "'SPUBLISH'"
 	}
-	out := map[string]string{"PUBLISH": publish}
+	var each, full []string
+	own := 0
+	for _, r := range ratesOf(l) {
+		each, full = append(each, strconv.FormatInt(r.each, 10)), append(full, strconv.FormatInt(r.full, 10))
+		if r.bound == PeerBound {
+			own = 1
+		}
+	}
+	out := map[string]string{"PUBLISH": publish, "RATE_EACH": strings.Join(each, ", "), "RATE_FULL": strings.Join(full, ", ")}
 	for name, n := range map[string]int64{
 		"LOG_EVENTS":     int64(l.LogEvents),
 		"LOG_SLACK":      int64(max(1, l.LogEvents/16)),
@@ -155,6 +163,8 @@ func limitsOf(l hearth.Limits, sharded bool) map[string]string {
 		"GONE_TIME":      hearth.GoneTime.Milliseconds(),
 		"MAX_GONE":       hearth.MaxGone,
 		"MAX_KEPT":       hearth.MaxKeptWatch,
+		"MAX_USER_PEERS": int64(l.MaxUserPeers),
+		"OWN_RATES":      int64(own),
 	} {
 		out[name] = strconv.FormatInt(n, 10)
 	}
@@ -171,6 +181,13 @@ func source(name string) (string, error) {
 
 // run executes a verb in one round trip and returns what the script returned.
 func (s *Store) run(ctx context.Context, v verb, keys []string, args ...any) (reply, error) {
+	if c := s.rates.charge(ctx, v, keys, args); c != nil {
+		return c.run(ctx, s, v, args)
+	}
+	return s.send(ctx, v, keys, args)
+}
+
+func (s *Store) send(ctx context.Context, v verb, keys []string, args []any) (reply, error) {
 	res, err := s.lanes.run(ctx, v, s.scripts[v], keys, args)
 	if err != nil {
 		return nil, failure(string(v), err)

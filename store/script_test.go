@@ -83,7 +83,7 @@ func TestScriptsOfOtherLimitsAreOthers(t *testing.T) {
 
 // A limit is in scripts as the number that it is; each is in some.
 func TestLimitsAreNumbersInScripts(t *testing.T) {
-	all, err := composed()
+	all, err := composed(rated)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +106,49 @@ func TestLimitsAreNumbersInScripts(t *testing.T) {
 	}
 	if !strings.Contains(made[verbSet], ">= 4711 then") || strings.Contains(made[verbSet], "MAX_KEYS") {
 		t.Error("a limit of set's is not the number that it was set to")
+	}
+}
+
+// rated are limits of which none is off.
+var rated = hearth.Limits{PeerRate: 20, RoomRate: 0.3, JoinRate: 7, MaxUserPeers: 4712}.WithDefaults()
+
+// What is off costs nothing: of the rates, and of what bounds a user's peers, no script has anything. What is on is only where it
+// has to be.
+func TestWhatIsOffIsInNoScript(t *testing.T) {
+	off, err := texts(hearth.Limits{}.WithDefaults(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	on, err := texts(rated, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	few, err := texts(hearth.Limits{MaxUserPeers: 4712}.WithDefaults(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	readers := []verb{verbGet, verbList, verbWatch, verbPeerGet, verbLog, verbLocks, verbRoom, verbSnapshot}
+	never := []verb{verbLeave, verbLockCancel, verbDisconnect} // are given no buckets
+	const rate, user = "return {'rate_limited'", "return {'too_many_of_user'}"
+	for v, text := range off {
+		for _, trace := range []string{rate, user, "#KEYS", "pcall", "'MGET'", "'SET'", "'TIME'", "RATE", "USER_PEERS"} {
+			if strings.Contains(text, trace) && (trace != "'TIME'" || slices.Contains(readers, v)) {
+				t.Errorf("%s has %s", v, trace)
+			}
+		}
+		if _, counts := countedVerbs[v]; counts != strings.Contains(on[v], rate) && !slices.Contains(never, v) {
+			t.Errorf("%s counts: %t", v, counts)
+		}
+		if is := few[v] != text; is != (v == verbJoin) || strings.Contains(few[v], rate) {
+			t.Errorf("%s is another where users are bounded: %t", v, is)
+		}
+	}
+	for _, want := range []string{
+		"{50000, 3333333, 142857}, {1000000, 33333330, 1428570}", "r.user == USER and 1 or #KEYS - 2", ">= 4712 then", user,
+	} {
+		if !strings.Contains(on[verbJoin], want) {
+			t.Errorf("the join has no %q:\n%s", want, on[verbJoin])
+		}
 	}
 }
 

@@ -35,6 +35,7 @@ type Store struct {
 	scripts map[verb]*redis.Script
 	limits  hearth.Limits
 	lanes   *lanes
+	rates   rates
 }
 
 // ErrPartitions is returned by New if the data was laid out over another number of partitions.
@@ -63,6 +64,7 @@ func New(ctx context.Context, client redis.UniversalClient, o Options) (*Store, 
 	}
 	s := &Store{client: client, keys: newKeyspace(o.Prefix, o.Partitions), scripts: scripts, limits: o.Limits}
 	s.rooms.keys = s.keys
+	s.rates.init(o.Limits)
 	s.lanes = newLanes(client, s.keys, sharded)
 	if err := s.agree(ctx); err != nil {
 		return nil, err

@@ -48,7 +48,8 @@ type config struct {
 	metricsAddr string
 
 	maxValue, maxMetadata, maxMessage, maxFrame, logBytes byteSize
-	maxKeys, maxPeers, largeRoom, logEvents               int
+	maxKeys, maxPeers, maxUserPeers, largeRoom, logEvents int
+	peerRate, roomRate, joinRate                          float64
 	logAge, retention, grace, nodeLease                   time.Duration
 }
 
@@ -122,6 +123,10 @@ func (c *config) flags(f *pflag.FlagSet) {
 	size(&c.maxMetadata, "max-metadata", d.MaxMetadata, "bytes of all metadata of a session")
 	size(&c.maxMessage, "max-message", d.MaxMessage, "bytes of one broadcast message")
 	f.IntVar(&c.maxPeers, "max-peers", d.MaxPeers, "peers of a session")
+	f.IntVar(&c.maxUserPeers, "max-user-peers", d.MaxUserPeers, "peers, which is connections, of one user in a room; 0 for as many as it takes. 5 is a good value")
+	f.Float64Var(&c.peerRate, "peer-rate", d.PeerRate, "calls a second of one peer, over all nodes; over HTTP of one user. 0 for as many as come; 20 is a good value")
+	f.Float64Var(&c.roomRate, "room-rate", d.RoomRate, "calls a second of all peers of a room; 0 for as many as come, 500 is a good value")
+	f.Float64Var(&c.joinRate, "join-rate", d.JoinRate, "new peers a second of a room; 0 for as many as come, 50 is a good value. Who comes back is none")
 	f.IntVar(&c.largeRoom, "large-room", d.LargeRoom, "peers of a session over which joins, updates and leaves are told only to who asks by listen-peers")
 	size(&c.maxFrame, "max-frame", d.MaxFrame, "bytes of one message from a client, or of a request's body")
 	f.IntVar(&c.logEvents, "log-events", d.LogEvents, "changes that a session's log keeps")
@@ -137,6 +142,7 @@ func (c *config) limits() hearth.Limits {
 		MaxValue: int(c.maxValue), MaxKeys: c.maxKeys, MaxMetadata: int(c.maxMetadata), MaxMessage: int(c.maxMessage),
 		MaxPeers: c.maxPeers, MaxFrame: int(c.maxFrame), LogEvents: c.logEvents, LogBytes: int(c.logBytes), LogAge: c.logAge,
 		Retention: c.retention, Grace: c.grace, NodeLease: c.nodeLease, LargeRoom: c.largeRoom,
+		PeerRate: c.peerRate, RoomRate: c.roomRate, JoinRate: c.joinRate, MaxUserPeers: c.maxUserPeers,
 	}
 }
 

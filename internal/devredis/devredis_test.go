@@ -120,6 +120,23 @@ func TestEachServerIsEmptyAndItsOwn(t *testing.T) {
 	}
 }
 
+func TestKeysExpire(t *testing.T) {
+	c := client(t, start(t).Addr())
+	for key, ttl := range map[string]time.Duration{"short": 10 * time.Millisecond, "long": time.Hour, "for ever": 0} {
+		if err := c.Set(t.Context(), key, "v", ttl).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for n, deadline := int64(3), time.Now().Add(15*time.Second); n != 2; <-poll.C {
+		var err error
+		if n, err = c.Exists(t.Context(), "short", "long", "for ever").Result(); err != nil || n < 2 || time.Now().After(deadline) {
+			t.Fatalf("%d keys: %v", n, err)
+		}
+	}
+}
+
 // Close has to end a blocked reader too: a node that shuts down waits for its
 // subscriptions.
 func TestCloseCutsConnections(t *testing.T) {

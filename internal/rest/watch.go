@@ -72,7 +72,7 @@ func (c *Client) Watch(ctx context.Context, w Watch, each func(Event) error) err
 // passing reports whether what ended a stream may be over soon.
 func passing(err error) bool {
 	switch hearth.ReasonOf(err) {
-	case hearth.ReasonUnavailable, hearth.ReasonOutcomeUnknown, hearth.ReasonInternal, "rate_limited":
+	case hearth.ReasonUnavailable, hearth.ReasonOutcomeUnknown, hearth.ReasonInternal, hearth.ReasonRateLimited:
 		return true
 	}
 	return false

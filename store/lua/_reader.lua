@@ -1,5 +1,6 @@
 -- The state of the session that a read is about. Needs _keys.
 -- ARGV[1]: session ('' if any).
+-- include: _rate(redis.call('TIME'), #KEYS - 2)
 local state = redis.call('HMGET', S, state) -- see store.stateFields
 if not state.id then return {ARGV[1] ~= '' and 'session_ended' or 'no_session'} end
 if ARGV[1] ~= '' and ARGV[1] ~= state.id then return {'session_ended'} end

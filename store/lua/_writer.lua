@@ -2,6 +2,7 @@
 -- was allowed; else "role_changed <role>" says which it is. Needs _event.
 -- ARGV[3..6]: session ('' if any), peer ('' for a server), conn, user (JSON string; '' if a server acts by a peer's conn),
 -- a newline and the role by which the write was allowed ('' if it needs no permission).
+-- include: _rate(clock, #KEYS - 2)
 local SESSION, PEER = ARGV[3], ARGV[4]
 local BY, writer = '-', nil -- writer: the writing peer's record
 if not session then return {SESSION ~= '' and 'session_ended' or 'no_session'} end

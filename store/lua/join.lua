@@ -22,6 +22,7 @@ if LEASE == '' and not redis.call('ZSCORE', NODES, INC) then return {'lapsed'} e
 if ARGV[17] ~= '0' and now > tonumber(ARGV[17]) then return {'late', now} end
 local rec, present = redis.call('HGET', C, PEER), redis.call('HLEN', C)
 local r = rec and unpack_record(rec)
+-- include: _rate(clock, r and r.user == USER and OWN_RATES or #KEYS - 2)
 local unseen, before = tonumber(state.hid or 0), tonumber(state.db or 0)
 local hidden, databytes, started = unseen, before, state.at
 local joins, peak = tonumber(state.pc or 0), tonumber(state.pk or 0) -- hidden peers are in neither
@@ -56,6 +57,7 @@ if not r then
     most = math.min(setting(held[2]) or MAX_PEERS, MAX_PEERS)
   end
   if present >= most then return {'too_many'} end
+  -- include: _user_most
 end
 databytes = databytes - (olddata and #olddata or 0) + (DATA and #DATA or 0)
 if databytes > MAX_DATA and DATA and DATA ~= olddata then return {'too_large'} end

@@ -3,4 +3,5 @@
 -- KEYS: the room's.
 -- ARGV: 1 room, 2 nothing.
 -- Returns: see _room_reply.
+-- include: _rate(clock, #KEYS - 2)
 return room_reply()

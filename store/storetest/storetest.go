@@ -95,6 +95,9 @@ func Run(t *testing.T, open func(t *testing.T) *Env) {
 		{"op_id memory", testOpMemory},
 		{"order", testOrder},
 		{"numbers", testNumbers},
+		{"rates", testRates},
+		{"join rate", testJoinRate},
+		{"users' peers", testUsersPeers},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(newFixture(t, open(t))) })
 	}
@@ -112,6 +115,8 @@ type fixture struct {
 	env   *Env
 	s     *store.Store
 	rooms *atomic.Int64
+	// caller is as whose calls those of the store count, a peer or if it is "" a user; with neither they don't.
+	caller struct{ peer, user string }
 }
 
 func newFixture(t *testing.T, e *Env) *fixture {
@@ -151,7 +156,12 @@ func (f *fixture) run(name string, test func(f *fixture)) {
 }
 
 // ctx is the context of a call.
-func (f *fixture) ctx() context.Context { return f.Context() }
+func (f *fixture) ctx() context.Context {
+	if f.caller.peer == "" && f.caller.user == "" {
+		return f.Context()
+	}
+	return f.s.Counted(f.Context(), f.caller.peer, f.caller.user)
+}
 
 // ok ends the test if err is an error.
 func (f *fixture) ok(err error) {
