@@ -217,11 +217,14 @@ func TestAClientThatReturnsTooOftenWaits(t *testing.T) {
 		return c.dial(0, []string{"token", token, "peer", "ann", "protocol_spec", "20210607"})
 	}
 	ann := dial()
-	ann.ok("join", nil) // and one before, by its connection
-	for range hearth.MinBurst - 2 {
+	ann.ok("join", nil)             // and one before, by its connection
+	for range hearth.MinBurst - 2 { // each by one call
 		ann = dial()
 		ann.open()
 	}
+	ann.spend() // its socket's
+	ann.fails("listen-metadata-change", object{"keys": []string{"k"}}, 429, "rate_limited")
+	ann.ok("listen-metadata-change", object{"keys": []string{}}) // who wants to hear less is not refused
 	dial().closed(node.CloseTryLater)
 	ann.open()
 }
