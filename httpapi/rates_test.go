@@ -209,7 +209,7 @@ func TestJoinsAreLimited(t *testing.T) {
 	late.closed(node.CloseTryLater)
 }
 
-// A client of 100ms that comes and goes faster than it may is told to wait, and is back in time all the same.
+// A client of 100ms that comes and goes faster than it may is told to wait, and keeps what it has.
 func TestAClientThatReturnsTooOftenWaits(t *testing.T) {
 	c := newCluster(t, setup{nodes: 1, limits: hearth.Limits{PeerRate: never}})
 	token := c.token("r", "ann", "guest")
