@@ -139,4 +139,13 @@ const (
 	MaxLocks       = 1000 // locks held in one session
 	MaxLockWaiters = 1000 // of one lock
 	MaxLockKeys    = 32   // patterns that one lock binds
+
+	MaxTokenIDLen         = 256         // bytes of a jti
+	TokenLeeway           = time.Minute // how far the clocks of who mints and who verifies a token may be apart
+	MaxRevocations        = 10_000
+	DefaultRevocationTime = 30 * 24 * time.Hour
+	MaxRevocationTime     = 366 * 24 * time.Hour
+	// RevocationSlack is for how long after its time a revocation is kept: a token is good for TokenLeeway after its exp, by the
+	// clock of a node, which may be as far from the store's.
+	RevocationSlack = 2 * TokenLeeway
 )

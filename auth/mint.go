@@ -10,7 +10,7 @@ import (
 	"github.com/hearthstore/hearth"
 )
 
-// Mint makes a token that says what p says, good from now on for ttl. AccessKey, TokenID, Expires and Until of p are not
+// Mint makes a token that says what p says, good from now on for ttl. AccessKey, TokenID, Issued, Expires and Until of p are not
 // looked at: they are the verifier's to give. An error names what can't stand in a token.
 func (v *Verifier) Mint(p Principal, ttl time.Duration) (string, error) {
 	if ttl < time.Second {

@@ -33,6 +33,7 @@ func TestMintRoundTrip(t *testing.T) {
 			}
 			want := p
 			want.AccessKey = testKey
+			want.Issued = time.Unix(at(0), 0).UTC()
 			want.Expires = time.Unix(at(time.Hour), 0).UTC()
 			want.Until = want.Expires.Add(time.Minute)
 			want.TokenID = got.TokenID

@@ -21,7 +21,7 @@ type Principal struct {
 	// Management tells the two kinds apart: it is true for a server's token, false for a peer's.
 	Management bool
 	AccessKey  string // the app's key pair that signed the token; public
-	TokenID    string // jti, for the log; empty if the token has none
+	TokenID    string // jti, by which it can be revoked; empty if the token has none
 
 	Room string // a peer's room; of a management token the only room it is good for, empty if it is good for all
 	User string // a peer's user_id; empty for management
@@ -33,6 +33,7 @@ type Principal struct {
 	// a peer, who may do what its role permits.
 	Permissions []Permission
 
+	Issued  time.Time // iat; zero if the token has none
 	Expires time.Time // exp
 	Until   time.Time // Expires and the leeway: Verify refuses the token from here on, and a connection that uses it ends
 }

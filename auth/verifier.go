@@ -27,8 +27,6 @@ const (
 	// GoodSecretLen is how many bytes a secret should have: RFC 7518 asks for as many as HS256 has. Who starts a server
 	// with fewer deserves a warning, which is the caller's to give.
 	GoodSecretLen = 32
-
-	maxTokenIDLen = 256 // bytes of a jti, which goes to logs
 )
 
 // Config is what a Verifier needs to know.
@@ -45,7 +43,7 @@ type Config struct {
 	// Audience has to be, or be among, a token's aud, and Issuer its iss; each means nothing if it is empty.
 	Audience, Issuer string
 
-	Leeway time.Duration    // how far the clocks of minter and verifier may be apart; 60 s if it is not positive
+	Leeway time.Duration    // how far the clocks of minter and verifier may be apart; hearth.TokenLeeway if it is not positive
 	Now    func() time.Time // time.Now
 }
 
@@ -77,7 +75,7 @@ type Verifier struct {
 // NewVerifier returns an error that says what to do if tokens can't be verified safely with that configuration.
 func NewVerifier(c Config) (*Verifier, error) {
 	if c.Leeway <= 0 {
-		c.Leeway = time.Minute
+		c.Leeway = hearth.TokenLeeway
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -147,6 +145,7 @@ func (v *Verifier) Verify(token string) (*Principal, error) {
 		AccessKey:  key,
 		TokenID:    c.text("jti"),
 		Room:       c.optional("room_id"),
+		Issued:     c.time("iat"),
 		Expires:    exp,
 		Until:      exp.Add(v.leeway),
 	}
@@ -158,7 +157,7 @@ func (v *Verifier) Verify(token string) (*Principal, error) {
 	if c.err != nil {
 		return nil, c.err
 	}
-	if err := cmp.Or(p.check(), hearth.CheckText("jti", p.TokenID, maxTokenIDLen)); err != nil {
+	if err := cmp.Or(p.check(), hearth.CheckText("jti", p.TokenID, hearth.MaxTokenIDLen)); err != nil {
 		return nil, unauthenticated(jwt.ErrTokenInvalidClaims, "the token's %s", hearth.AsError(err).Detail)
 	}
 	return p, nil

@@ -99,12 +99,12 @@ func serverClaims() object {
 }
 
 func TestVerifyGood(t *testing.T) {
-	exp := time.Unix(at(time.Hour), 0).UTC()
+	iat, exp := time.Unix(at(0), 0).UTC(), time.Unix(at(time.Hour), 0).UTC()
 	peer := Principal{
 		AccessKey: testKey, TokenID: "7d3f", Room: "room-1", User: "alice smith", Role: "guest",
-		Expires: exp, Until: exp.Add(time.Minute),
+		Issued: iat, Expires: exp, Until: exp.Add(time.Minute),
 	}
-	server := Principal{Management: true, AccessKey: testKey, TokenID: "7d3f", Expires: exp, Until: exp.Add(time.Minute)}
+	server := Principal{Management: true, AccessKey: testKey, TokenID: "7d3f", Issued: iat, Expires: exp, Until: exp.Add(time.Minute)}
 	expiring := func(p Principal, exp time.Time) Principal {
 		p.Expires, p.Until = exp, exp.Add(time.Minute)
 		return p
@@ -119,7 +119,7 @@ func TestVerifyGood(t *testing.T) {
 		"peer, nameless":      {with(peerClaims(), object{"name": ""}), nil, peer},
 		"peer, foreign claim": {with(peerClaims(), object{"aud": []string{"x"}, "ROLE": "host", "Room_Id": "room-2"}), nil, peer},
 		"peer, no jti iat nbf": {
-			with(peerClaims(), object{"jti": without, "iat": without, "nbf": without}), func(p *Principal) { p.TokenID = "" }, peer,
+			with(peerClaims(), object{"jti": without, "iat": without, "nbf": without}), func(p *Principal) { p.TokenID, p.Issued = "", time.Time{} }, peer,
 		},
 		"server":           {claims: serverClaims(), base: server},
 		"server, one room": {with(serverClaims(), object{"room_id": "room-1"}), func(p *Principal) { p.Room = "room-1" }, server},
@@ -131,7 +131,7 @@ func TestVerifyGood(t *testing.T) {
 			claims: with(peerClaims(), object{"exp": at(-59 * time.Second)}), base: expiring(peer, time.Unix(at(-59*time.Second), 0).UTC()),
 		},
 		"nbf within leeway":   {with(peerClaims(), object{"nbf": at(time.Minute)}), nil, peer},
-		"iat within leeway":   {with(peerClaims(), object{"iat": at(time.Minute)}), nil, peer},
+		"iat within leeway":   {with(peerClaims(), object{"iat": at(time.Minute)}), func(p *Principal) { p.Issued = iat.Add(time.Minute) }, peer},
 		"nbf at the epoch":    {with(peerClaims(), object{"nbf": 0}), nil, peer},
 		"fraction of seconds": {claims: with(peerClaims(), object{"exp": 2e9 + 0.25}), base: expiring(peer, time.UnixMilli(2e12+250).UTC())},
 		"version 2.0":         {claims: strings.Replace(mustJSON(t, peerClaims()), `"version":2`, `"version":2.0`, 1), base: peer},

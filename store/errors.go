@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"time"
@@ -38,6 +39,9 @@ var refusals = map[string]hearth.Error{
 	"room_closed":      {Reason: hearth.ReasonRoomClosed, Detail: "the room takes no new peers for now; who is in it may come back"},
 	"past":             {Reason: hearth.ReasonBadParams, Detail: "until must lie ahead"},
 	"no_request":       {Reason: hearth.ReasonNotFound, Detail: "no such role change request stands; it is good for a minute, once, and a newer one replaces it"},
+	"too_far":          {Reason: hearth.ReasonBadParams, Detail: fmt.Sprintf("until must be within %d days", int(hearth.MaxRevocationTime.Hours())/24)},
+	"not_revoked":      {Reason: hearth.ReasonNotFound, Detail: "no such revocation: it was taken back, or is over"},
+	"too_many_revoked": {Reason: hearth.ReasonTooMany, Detail: fmt.Sprintf("there are %d revocations already: take some back, or wait until one is over", hearth.MaxRevocations)},
 	"no_lease":         {Reason: hearth.ReasonBadParams, Detail: "the peer has no lease: a socket keeps it alive"},
 }
 

@@ -149,6 +149,10 @@ func TestAServerWithoutMemoryRefusesWhatNeedsSomeAndLetsPeersLeave(t *testing.T)
 		_, err := h.s.Join(ctx, store.JoinRequest{Room: "other", Peer: hearth.Peer{ID: "ann"}, Conn: "c", Lease: time.Minute})
 		return err
 	}})
+	h.gives(hearth.ReasonUnavailable, patience, call{"revoke", func(ctx context.Context) error {
+		_, _, err := h.s.Revoke(ctx, hearth.Revocation{User: "ann"})
+		return err
+	}})
 	if diff := cmp.Diff(before, h.dump()); diff != "" {
 		t.Errorf("half of it was done:\n%s", diff)
 	}
@@ -200,6 +204,11 @@ func TestAServerWithoutMemoryLetsAllGoOnThatNeedsNone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for _, jti := range []string{"a", "b"} {
+		if _, _, err := h.s.Revoke(t.Context(), hearth.Revocation{TokenID: jti}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	h.config("maxmemory-policy", "noeviction")
 	h.config("maxmemory", "1mb") // a server without data has more than that
 	settle := func(kind store.DueKind) call {
@@ -211,6 +220,11 @@ func TestAServerWithoutMemoryLetsAllGoOnThatNeedsNone(t *testing.T) {
 		call{"renew", func(ctx context.Context) error { _, err := h.s.Renew(ctx, room, carol); return err }},
 		call{"renew lock", func(ctx context.Context) error { _, err := h.s.RenewLock(ctx, room, h.ann, hold, 0, "ann"); return err }},
 		settle(store.DueTimes), settle(store.DueLog),
+		call{"take a revocation back", func(ctx context.Context) error {
+			_, err := h.s.Unrevoke(ctx, hearth.RevocationID("a", ""))
+			return err
+		}},
+		call{"forget revocations", func(ctx context.Context) error { return h.s.Settle(ctx, store.DueItem{Kind: store.DueRevoked}) }},
 		call{"release", func(ctx context.Context) error { return h.s.ReleaseLock(ctx, room, h.ann, hold, "ann") }},
 		call{"disconnect", func(ctx context.Context) error {
 			_, err := h.s.Disconnect(ctx, room, server, "carol", "")

@@ -79,7 +79,7 @@ func (k keyspace) rooms(p int) string { return k.inPartition(p, "rooms") }
 // time/<room> (the earliest of the room's own deadlines), log/<room> (the oldest change of its log) and empty/<room> (a
 // session that lingers without peers) and room/<room> (what it keeps beyond its sessions), dead/<room>/<session_id> (who was in a
 // session that ended for all); sums is the oldest summary of the partition's ended sessions;
-// gone is what the partition knows of 100ms clients that timed out.
+// gone is what the partition knows of 100ms clients that timed out; revoked is the first revocation of a token that is over.
 func (k keyspace) due(p int) string { return k.inPartition(p, "due") }
 
 func (k keyspace) partitionOf(room string) int {
@@ -175,6 +175,9 @@ local BASE = string.sub(DUE, 1, -4)
 		"BEAT":   roomKeys.made["BEAT"],
 		"GONE":   roomKeys.made["GONE"],
 		"SERVED": roomKeys.made["SERVED"],
+
+		"REVOKED": `BASE .. 'revoked'`,
+		"LAPSES":  `BASE .. 'lapses'`,
 	},
 }
 
@@ -208,7 +211,8 @@ func (k keyspace) state(room string) string { return k.inPartition(k.partitionOf
 //     checked against the record in c:;
 //   - beat, a hash: when the partition was last looked after (at), when what is due was last seen to (swept), and until when
 //     nobody is timed out (hold);
-//   - gone, a hash of the 100ms clients that timed out lately, <room>/<peer>; bounded.
+//   - gone, a hash of the 100ms clients that timed out lately, <room>/<peer>; bounded;
+//   - lapses, a sorted set of the revocations of tokens, with the time when each is over; see revoked.
 
 // whole returns keys of a partition with one more, at which there never is anything. Every script is given such a one. While
 // its slot moves to another master, a script is refused (TRYAGAIN) whose keys are not all on one side. So none runs that would
@@ -226,6 +230,13 @@ func (k keyspace) sums(p int) string { return k.inPartition(p, "sums") }
 
 // ended is a sorted set of a partition's ended sessions with the time of their end.
 func (k keyspace) ended(p int) string { return k.inPartition(p, "ended") }
+
+// revokedPartition is the partition that has what is revoked, for all.
+const revokedPartition = 0
+
+// revoked is a hash of the revocations of tokens, for all rooms: id → what is revoked, and the version of it all. A channel of the
+// same name tells of its changes.
+func (k keyspace) revoked() string { return k.inPartition(revokedPartition, "revoked") }
 
 // probe is a channel in a partition's slot on which a node hears itself.
 func (k keyspace) probe(p int, node string) string { return k.inPartition(p, "probe:"+node) }

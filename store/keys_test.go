@@ -125,7 +125,9 @@ func TestNoTwoRoomsShareAKey(t *testing.T) {
 			claim(k.users(p), fmt.Sprintf("users %d", p))
 			claim(k.sums(p), fmt.Sprintf("sums %d", p))
 			claim(k.ended(p), fmt.Sprintf("ended %d", p))
-			for key, kind := range map[string]string{"nodes": "nodes", "beat": "beat", "gone": "gone", "node:": "served"} {
+			for key, kind := range map[string]string{
+				"nodes": "nodes", "beat": "beat", "gone": "gone", "node:": "served", "lapses": "lapses", "revoked": "revoked",
+			} {
 				claim(k.inPartition(p, key), fmt.Sprintf("%s %d", kind, p))
 			}
 		}
@@ -148,7 +150,7 @@ func TestNoTwoRoomsShareAKey(t *testing.T) {
 				}
 			}
 		}
-		if want := 2 + 9*partitions + (15+7)*len(rooms); len(owner) != want {
+		if want := 2 + 11*partitions + (15+7)*len(rooms); len(owner) != want {
 			t.Errorf("%d keys of %d rooms in %d partitions, not %d", len(owner), len(rooms), partitions, want)
 		}
 	}
@@ -157,7 +159,7 @@ func TestNoTwoRoomsShareAKey(t *testing.T) {
 // A prefix has no colon, so keys of different prefixes are different.
 func TestEveryKeyHasThePrefix(t *testing.T) {
 	k := newKeyspace("h_1-x", 2)
-	keys := append(k.room("room"), k.live(), k.partitions(), k.rooms(1), k.due(0))
+	keys := append(k.room("room"), k.live(), k.partitions(), k.rooms(1), k.due(0), k.revoked())
 	for _, key := range keys {
 		if prefix, _, ok := strings.Cut(key, ":"); !ok || prefix != "h_1-x" {
 			t.Errorf("the key %q", key)

@@ -76,6 +76,8 @@ const (
 	DueRoom  DueKind = "room"  // what a room keeps beyond its sessions
 	DueGone  DueKind = "gone"  // what is known of 100ms clients that timed out
 	DueSums  DueKind = "sums"  // the oldest summary of a partition's ended sessions
+
+	DueRevoked DueKind = "revoked" // revocations of tokens
 )
 
 func parseDueItem(s string) DueItem {
@@ -93,6 +95,9 @@ func parseDueItem(s string) DueItem {
 // expireBatch is how many entries and locks of a room end by one script.
 const expireBatch = 100
 
+// revokedBatch is how many revocations that are over are forgotten by one script.
+const revokedBatch = 500
+
 // sumsBatch is how many summaries of ended sessions are forgotten by one script.
 const sumsBatch = 500
 
@@ -103,6 +108,8 @@ func (s *Store) Settle(ctx context.Context, item DueItem) error {
 	case DueSums:
 		v, args = verbSumsTrim, []any{sumsBatch}
 		keys = s.keys.whole(item.Partition, s.keys.due(item.Partition), s.keys.sums(item.Partition), s.keys.ended(item.Partition))
+	case DueRevoked:
+		v, keys, args = verbRevokedTrim, s.keys.whole(item.Partition, s.keys.due(item.Partition)), []any{revokedBatch}
 	case DueGone:
 		v, keys, args = verbGoneTrim, s.keys.whole(item.Partition, s.keys.due(item.Partition)), nil
 	case DuePeer:

@@ -78,6 +78,11 @@ const (
 	verbSumGet      verb = "sum_get"
 	verbSumList     verb = "sum_list"
 	verbSumsTrim    verb = "sums_trim"
+	verbRevoke      verb = "revoke"
+	verbUnrevoke    verb = "unrevoke"
+	verbRevoked     verb = "revoked"
+	verbRevokedList verb = "revoked_list"
+	verbRevokedTrim verb = "revoked_trim"
 )
 
 var verbs = []verb{
@@ -91,6 +96,7 @@ var verbs = []verb{
 	verbListen, verbGoneTrim,
 	verbRoleSet, verbRoleAsk, verbRoleAccept,
 	verbRoomState, verbRoomPut, verbRoomExpire, verbRoomEmpty,
+	verbRevoke, verbUnrevoke, verbRevoked, verbRevokedList, verbRevokedTrim,
 }
 
 // scripts compiles the limits into each verb's script. Nodes with other limits so have scripts of their own. On a cluster
@@ -165,6 +171,11 @@ func limitsOf(l hearth.Limits, sharded bool) map[string]string {
 		"MAX_KEPT":       hearth.MaxKeptWatch,
 		"MAX_USER_PEERS": int64(l.MaxUserPeers),
 		"OWN_RATES":      int64(own),
+		"MAX_REVOKED":    hearth.MaxRevocations,
+		"REVOKED_SLACK":  hearth.RevocationSlack.Milliseconds(),
+
+		"REVOCATION_TIME":     hearth.DefaultRevocationTime.Milliseconds(),
+		"MAX_REVOCATION_TIME": hearth.MaxRevocationTime.Milliseconds(),
 	} {
 		out[name] = strconv.FormatInt(n, 10)
 	}

@@ -87,6 +87,7 @@ func Run(t *testing.T, open func(t *testing.T) *Env) {
 		{"summary", testSummary},
 		{"retention", testRetention},
 		{"sessions", testSessions},
+		{"revoke", testRevoke},
 		{"nodes", testNodes},
 		{"return", testReturn},
 		{"kept", testKept},
