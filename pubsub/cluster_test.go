@@ -26,6 +26,7 @@ type fleet struct {
 	rooms   []string // "<tag>/<number>"
 	logs    map[string]*fakeLog
 	ears    map[string]*ear
+	board   *board // in a slot that no room has
 }
 
 const (
@@ -55,8 +56,10 @@ func newFleet(t testing.TB, every time.Duration, opts ...redistest.Option) *flee
 			f.logs[room].begin("A")
 		}
 	}
+	f.board = newBoard(f.prefixed("board", "notices"))
 	f.Hub = New(Options{
-		Client: own, Channel: f.channel, Probes: probes, Decode: decode, ProbeEvery: every,
+		Notices: f.board.notices(),
+		Client:  own, Channel: f.channel, Probes: probes, Decode: decode, ProbeEvery: every,
 		Read: func(ctx context.Context, room string, after uint64) (History, error) {
 			return f.logs[room].read(ctx, room, after)
 		},
@@ -173,7 +176,7 @@ func TestClusterHasOneConnectionAServer(t *testing.T) {
 	for _, l := range f.Links() {
 		sum += l.Channels
 	}
-	if want := len(f.rooms) + 3; sum != want { // and the probes
+	if want := len(f.rooms) + 4; sum != want { // and the probes and notices
 		t.Errorf("%d channels, not %d", sum, want)
 	}
 	if n := f.Stats.Repairs.Load(); n > 0 {
@@ -364,13 +367,14 @@ func TestComeAndGoOnACluster(t *testing.T) {
 	close(stop)
 	trouble.Wait()
 	eventually(t, "no rooms left", func() bool { return f.Rooms() == 0 })
-	eventually(t, "no channels left but the probes", func() bool {
+	eventually(t, "no channels left but the probes and notices", func() bool {
 		sum := 0
 		for _, l := range f.Links() {
 			sum += l.Channels
 		}
-		return sum == len(f.Links())
+		return sum == len(f.Links())+1
 	})
+	f.board.hears(t, func(text string) error { return f.client.SPublish(t.Context(), f.board.channel, text).Err() }, "still here")
 	t.Logf("%d moves noticed, %d logs read", f.Stats.Moved.Load(), f.Stats.Repairs.Load())
 }
 

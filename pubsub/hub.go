@@ -45,6 +45,8 @@ type Options struct {
 	// Probes are channels of this hub's own, one for each tag in braces that channels of rooms have, so that each server
 	// of a cluster has one. Without a cluster the first is enough.
 	Probes []string
+	// Notices are channels that are no room's, subscribed to for as long as the hub lives.
+	Notices []Notice
 	// Read returns changes of the room's live session after a seq, as many as it likes; an error of ReasonNoSession if
 	// there is no session.
 	Read func(ctx context.Context, room string, after uint64) (History, error)
@@ -63,6 +65,14 @@ type Options struct {
 	ProbeEvery time.Duration
 	// CompareEvery is how often rooms are compared with the store, those of one tag at a time; 500 ms.
 	CompareEvery time.Duration
+}
+
+// Notice is a channel on which something is told that has no order to be kept: what goes unheard is not read from a log. The
+// functions must not block and must not call back into the hub.
+type Notice struct {
+	Channel string
+	Heard   func(text string)
+	Missed  func() // it is subscribed to from now on; what was told before may have gone unheard
 }
 
 // Subscriber is what the hub hands changes to. Its methods must not block and must not call back into the hub.
@@ -101,6 +111,7 @@ type Hub struct {
 	wg      sync.WaitGroup
 	workers warm.Pool[*room] // counted in wg while they work
 	began   time.Time
+	notices map[string]*Notice // by channel; never changed
 
 	mu     sync.RWMutex // before a room's
 	rooms  map[string]*room
@@ -135,6 +146,10 @@ func New(o Options) *Hub {
 	for _, probe := range o.Probes {
 		h.slotOf(probe).probe = probe
 	}
+	for channel := range h.notices {
+		s := h.slotOf(channel)
+		s.notices = append(s.notices, channel)
+	}
 	if h.cluster == nil {
 		h.linkTo("", nil)
 		h.assignProbes()
@@ -151,8 +166,12 @@ func New(o Options) *Hub {
 func newHub(ctx context.Context, cancel context.CancelFunc, o Options) *Hub {
 	ended, end := context.WithCancel(ctx)
 	end()
+	notices := make(map[string]*Notice, len(o.Notices))
+	for i := range o.Notices {
+		notices[o.Notices[i].Channel] = &o.Notices[i]
+	}
 	return &Hub{
-		o: o, ctx: ctx, cancel: cancel, ended: ended, began: time.Now(), workers: warm.Pool[*room]{Do: (*room).worked},
+		o: o, ctx: ctx, cancel: cancel, ended: ended, began: time.Now(), workers: warm.Pool[*room]{Do: (*room).worked}, notices: notices,
 		rooms: map[string]*room{}, byChan: map[string]*room{}, slots: map[string]*slot{}, links: map[string]*link{},
 		wake: make(chan struct{}, 1), doubts: make(chan *room, 256),
 	}
@@ -232,13 +251,17 @@ func (h *Hub) open(name string, sub *Subscription) (confirmed <-chan struct{}) {
 	return r.add(sub)
 }
 
-// hear takes what was published in a room's channel and reports whether it is one.
+// hear takes what was published in a room's channel, or one of notices, and reports whether it is one.
 func (h *Hub) hear(channel, text string) bool {
 	h.mu.RLock()
 	r := h.byChan[channel]
 	h.mu.RUnlock()
 	if r == nil {
-		return false
+		n := h.notices[channel]
+		if n != nil {
+			n.Heard(text)
+		}
+		return n != nil
 	}
 	h.Stats.Received.Add(1)
 	r.heard(text)
@@ -260,6 +283,10 @@ func (h *Hub) decode(text string) (*Message, error) {
 func (h *Hub) confirmed(l *link, channel string, had bool) {
 	h.mu.RLock() // until the end: a room that is added meanwhile has to wish after this
 	defer h.mu.RUnlock()
+	if n := h.notices[channel]; n != nil && h.slots[tagOf(channel)].link.Load() == l {
+		n.Missed()
+		return
+	}
 	r := h.byChan[channel]
 	if r == nil || r.slot.link.Load() != l { // nobody wants it any more, or not there
 		l.wish(false, channel)
@@ -274,6 +301,10 @@ func (h *Hub) parted(l *link, said bool, channels ...string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, c := range channels {
+		if s := h.slots[tagOf(c)]; h.notices[c] != nil && s.link.Load() == l {
+			h.stray(s)
+			continue
+		}
 		r := h.byChan[c]
 		if r == nil || r.slot.link.Load() != l {
 			continue
@@ -296,7 +327,7 @@ func (h *Hub) leave(r *room) outcome {
 		delete(h.byChan, r.channel)
 		delete(h.rooms, r.name)
 		delete(r.slot.rooms, r.channel)
-		if len(r.slot.rooms) == 0 && r.slot.probe == "" {
+		if len(r.slot.rooms) == 0 && r.slot.probe == "" && r.slot.notices == nil {
 			delete(h.slots, r.slot.tag)
 		}
 	}

@@ -29,10 +29,11 @@ const (
 // slot is what the channels that share a tag share: they are on one server, and move together. A cluster takes several
 // channels in one command only if they are of one slot.
 type slot struct {
-	tag   string
-	probe string               // a probe's channel with that tag, "" if there is none
-	link  atomic.Pointer[link] // set under the hub's lock; nil while it is not known who has it
-	rooms map[string]*room     // by channel; guarded by the hub's lock
+	tag     string
+	probe   string               // a probe's channel with that tag, "" if there is none
+	notices []string             // channels of notices with that tag
+	link    atomic.Pointer[link] // set under the hub's lock; nil while it is not known who has it
+	rooms   map[string]*room     // by channel; guarded by the hub's lock
 	// dubious: its channels may not be subscribed to although that was asked for.
 	dubious atomic.Bool
 }
@@ -181,6 +182,12 @@ func (h *Hub) move(s *slot, to *link) {
 			r.wish(true)
 		}
 	}
+	for _, c := range s.notices {
+		if from != nil && from.has(c) {
+			from.wish(false, c)
+		}
+		to.wish(true, c)
+	}
 }
 
 // insist asks once more for what was asked for and not confirmed, and reports whether there was any. h.mu is held.
@@ -193,6 +200,12 @@ func (h *Hub) insist(s *slot, l *link) (open bool) {
 			open = true
 		case !has && h.leave(r) != isGone:
 			r.wish(true)
+			open = true
+		}
+	}
+	for _, c := range s.notices {
+		if !l.has(c) {
+			l.wish(true, c)
 			open = true
 		}
 	}
@@ -212,6 +225,7 @@ func (h *Hub) anew(l *link) (channels []string) {
 		if s.link.Load() != l {
 			continue
 		}
+		channels = append(channels, s.notices...)
 		for _, r := range slices.Collect(maps.Values(s.rooms)) {
 			if h.leave(r) != isGone {
 				channels = append(channels, r.channel)
