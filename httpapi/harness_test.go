@@ -48,6 +48,7 @@ type setup struct {
 	write       time.Duration // the http.Server's WriteTimeout and ReadTimeout, if not the usual ones
 	limits      hearth.Limits
 	roles       *auth.Roles
+	starting    func() // called when a node's store is there, and the node is not
 }
 
 // cluster is some nodes, as servers on loopback, on one Redis.
@@ -110,6 +111,9 @@ func (c *cluster) start(s setup) {
 	}
 	if s.greetAfter == 0 {
 		s.greetAfter = time.Hour
+	}
+	if s.starting != nil {
+		s.starting()
 	}
 	log := slog.New(slog.NewTextHandler(c.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	n := node.New(node.Options{

@@ -68,6 +68,11 @@ func newMetrics(s *Server) *metrics {
 		gauge("hearth_members", "Peers whose socket is here.", func() float64 { return float64(s.node.Members()) }),
 		gauge("hearth_rooms_subscribed", "Rooms that this node listens to.", func() float64 { return float64(hub.Rooms()) }),
 		gauge("hearth_subscription_silent_seconds", "How long the subscription has said nothing.", func() float64 { return hub.Silent().Seconds() }),
+		gauge("hearth_revocations", "Revocations of tokens that this node knows.", func() float64 { n, _ := s.node.Revoked(); return float64(n) }),
+		gauge("hearth_revocations_silent_seconds", "How long ago the store said that these are all.", func() float64 {
+			_, silent := s.node.Revoked()
+			return silent.Seconds()
+		}),
 		counter("hearth_changes_received_total", "Changes heard from Redis.", hub.Stats.Received.Load),
 		counter("hearth_changes_delivered_total", "Changes handed to members and streams.", hub.Stats.Delivered.Load),
 		counter("hearth_changes_duplicate_total", "Changes heard again.", hub.Stats.Duplicates.Load),

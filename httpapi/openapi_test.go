@@ -273,6 +273,7 @@ func TestLimitsAreDescribed(t *testing.T) {
 		"MaxPeerData":   {number(schemas["PeerData"].Value.MaxLength), hearth.MaxPeerData},
 		"MaxKeyLen":     {number(schemas["Key"].Value.MaxLength), hearth.MaxKeyLen},
 		"MaxUserLen":    {number(schemas["UserID"].Value.MaxLength), hearth.MaxUserLen},
+		"MaxTokenIDLen": {number(schemas["TokenID"].Value.MaxLength), hearth.MaxTokenIDLen},
 		"MaxOpIDLen":    {number(schemas["OpID"].Value.MaxLength), hearth.MaxOpIDLen},
 		"MaxReasonLen":  {number(schemas["Text"].Value.MaxLength), hearth.MaxReasonLen},
 		"MaxPatterns":   {number(watched.Schema.Value.MaxItems), hearth.MaxPatterns},

@@ -46,7 +46,7 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 		if t == "" {
 			return hearth.Errorf(hearth.ReasonUnauthenticated, "send a token: Authorization: Bearer <token>")
 		}
-		p, err := s.o.Verifier.Verify(t)
+		p, err := s.verify(t)
 		if err != nil {
 			return err
 		}

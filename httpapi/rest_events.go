@@ -77,15 +77,18 @@ func watchParams(c echo.Context) (node.WatchParams, error) {
 	return q, err
 }
 
-// streamEvents writes a stream until its reader goes, its token expires or the node stops.
+// streamEvents writes a stream until its reader goes, its token expires or is revoked, or the node stops.
 func (s *Server) streamEvents(c echo.Context, k *node.Caller, q node.WatchParams) error {
 	ctx, cancel := context.WithDeadline(c.Request().Context(), k.Principal.Until)
 	defer cancel()
-	st := &feed{wake: make(chan struct{}, 1), cancel: cancel}
+	st := &feed{wake: make(chan struct{}, 1), cancel: cancel, principal: k.Principal}
 	if !s.open(st) {
 		return errStopping()
 	}
 	defer s.shut(st)
+	if err := s.node.Accept(k.Principal); err != nil { // since it was verified
+		return err
+	}
 	watcher, err := s.node.Watch(ctx, k, q, st)
 	if err != nil {
 		return err

@@ -96,6 +96,7 @@ func New(o Options) *Server {
 	s.echo.HideBanner, s.echo.HidePort = true, true
 	s.echo.HTTPErrorHandler = s.writeError
 	s.routes()
+	s.node.WatchRevoked(s.review)
 	return s
 }
 
@@ -148,6 +149,9 @@ func (s *Server) routes() {
 	v1.POST("/rooms/:room/end", s.postEnd)
 	v1.GET("/users/:user/peers", s.listUserPeers)
 	v1.POST("/users/:user/disconnect", s.postDisconnect)
+	v1.GET("/revocations", s.listRevocations)
+	v1.POST("/revocations", s.postRevocation)
+	v1.DELETE("/revocations/:id", s.deleteRevocation)
 	v1.GET("/sessions", s.listSessions)
 	v1.GET("/sessions/:session", s.getSession)
 	v1.GET("/rooms/:room/peers", s.listPeers)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/auth"
 	"github.com/hearthstore/hearth/node"
 )
 
@@ -26,8 +27,9 @@ const (
 
 // feed is one SSE response. Whoever queues never waits for it: its handler's goroutine writes what waits.
 type feed struct {
-	wake   chan struct{} // holds one
-	cancel context.CancelFunc
+	wake      chan struct{} // holds one
+	cancel    context.CancelFunc
+	principal *auth.Principal
 
 	mu      sync.Mutex
 	notices []*node.Notice

@@ -182,7 +182,7 @@ func refreshToken(k *call) ([]byte, error) {
 	if err := k.bind(&q); err != nil {
 		return nil, err
 	}
-	p, err := k.conn.srv.o.Verifier.Verify(q.Token)
+	p, err := k.conn.srv.verify(q.Token)
 	if err != nil {
 		return nil, err
 	}
@@ -190,8 +190,7 @@ func refreshToken(k *call) ([]byte, error) {
 	if p.Management || p.Room != old.Room || p.User != old.User || p.Peer != old.Peer {
 		return nil, hearth.Errorf(hearth.ReasonForbidden, "the new token has to be of the same room, user and peer")
 	}
-	k.conn.principal.Store(p)
-	k.conn.expire(p)
+	k.conn.renew(p)
 	if m := k.conn.member; m != nil {
 		m.Refresh(p)
 	}

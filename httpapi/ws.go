@@ -28,7 +28,7 @@ func (s *Server) websocket(c echo.Context) error {
 	if s.stopping() {
 		return errStopping()
 	}
-	p, authErr := s.o.Verifier.Verify(token(r))
+	p, authErr := s.verify(token(r))
 	if authErr == nil { // else it costs the store nothing, and must not use up what others may
 		if err := s.entry.enter(); err != nil {
 			return err
@@ -56,9 +56,11 @@ func (s *Server) websocket(c echo.Context) error {
 	}
 	switch {
 	case authErr != nil:
-		wc.turnAway(node.CloseAuth, hearth.AsError(authErr).Detail)
+		wc.turnAway(authClose(authErr))
 	case !s.adopt(wc): // since it was asked
 		wc.turnAway(node.CloseGoingAway, "the node is going away: reconnect and resume")
+	default:
+		wc.review() // its token may have been revoked since it was verified
 	}
 	return nil
 }

@@ -36,7 +36,8 @@ type Options struct {
 	Encode func(method string, params func(dst []byte) []byte) []byte
 	Log    *slog.Logger
 
-	cursorEvery time.Duration // cursorEvery, but in tests
+	cursorEvery  time.Duration // cursorEvery, but in tests
+	revokedEvery time.Duration // revokedEvery, but in tests
 }
 
 // Node executes the verbs. Close it to end its goroutines.
@@ -55,13 +56,15 @@ type Node struct {
 	cursors  cursors
 	reads    reads
 	calls    shared
+	revoked  revoked
 
 	ctx    context.Context //nolint:containedctx // the node's own life, ended by Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
 
-// New starts a node: it subscribes to what its members need and does its share of what ends by time.
+// New starts a node: it learns which tokens are revoked, subscribes to what its members need and does its share of what ends by
+// time.
 func New(o Options) *Node {
 	if o.ID == "" {
 		o.ID = hearth.NewPeerID()[:12]
@@ -82,14 +85,17 @@ func New(o Options) *Node {
 	n.handover.waiting = map[int][]store.Place{}
 	n.crowds.init(o.Encode)
 	n.cursors.init(cmp.Or(o.cursorEvery, cursorEvery), o.Encode)
+	n.revoked.init(n, cmp.Or(o.revokedEvery, revokedEvery))
 	n.hub = pubsub.New(pubsub.Options{
 		Client: o.Client, Channel: o.Store.Channel, Probes: n.probes(), Read: n.readLog, Decode: n.decode, Log: o.Log,
 		Heads: o.Store.Heads, Rewound: n.rewound,
+		Notices: []pubsub.Notice{{Channel: o.Store.RevokedChannel(), Heard: n.revoked.hear, Missed: n.revoked.suspect}},
 	})
 	n.reads.init(ctx, n.hub.Missed)
 	n.sweeper.init(n)
 	n.wg.Go(n.sweeper.run)
 	n.wg.Go(n.sweeper.announce)
+	n.wg.Go(n.revoked.run)
 	n.wg.Go(func() { inTime(ctx, n.crowds.wake, 0, n.crowds.tell) })
 	// Those who are due soon after each other are told together.
 	n.wg.Go(func() { inTime(ctx, n.cursors.wake, n.cursors.every/100, n.cursors.tell) })
@@ -120,13 +126,16 @@ func (n *Node) Members() int64 { return n.members.Load() }
 // Hub returns the node's fan-out, for its figures.
 func (n *Node) Hub() *pubsub.Hub { return n.hub }
 
-// Ready returns nil if the store answers and a subscription hears what is published.
+// Ready returns nil if the store answers, a subscription hears what is published, and it was learnt which tokens are revoked.
 func (n *Node) Ready(ctx context.Context) error {
 	if err := n.store.Ping(ctx); err != nil {
 		return err
 	}
 	if !n.hub.Healthy() {
 		return unavailable("the subscription is not proven to hear what is published", nil)
+	}
+	if !n.revoked.known() {
+		return errRevokedUnknown()
 	}
 	return nil
 }

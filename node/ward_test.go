@@ -33,7 +33,8 @@ func await(t *testing.T, what string, met func() bool) {
 	}
 }
 
-// meddler stands between a node and its server: it may do something else with a script, by its verb.
+// meddler stands between a node and its server: it may do something else with a script, by its verb, or another command, by its
+// name.
 type meddler struct {
 	mu     sync.Mutex
 	verbs  map[string]string // sum → verb
@@ -56,12 +57,11 @@ func (m *meddler) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			m.learn(c.Val(), fmt.Sprint(cmd.Args()[2]))
 			return err
 		}
-		if cmd.Name() != "evalsha" {
-			return next(ctx, cmd)
-		}
-		sum := fmt.Sprint(cmd.Args()[1])
+		verb := cmd.Name()
 		m.mu.Lock()
-		verb := m.verbs[sum]
+		if verb == "evalsha" {
+			verb = m.verbs[fmt.Sprint(cmd.Args()[1])]
+		}
 		m.runs[verb]++
 		f := m.meddle[verb]
 		m.mu.Unlock()
@@ -76,7 +76,7 @@ func (m *meddler) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func (m *meddler) learn(sum, text string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, verb := range []string{"join", "tick", "hand_over", "begin"} {
+	for _, verb := range []string{"join", "tick", "hand_over", "begin", "revoked"} {
 		if strings.Contains(text, "\n-- "+verb+": ") {
 			m.verbs[sum] = verb
 		}

@@ -137,6 +137,28 @@ func TestCommands(t *testing.T) {
 	m.fails(exitConflict, "lock mic is held by ann until ", "set", "demo", "bound-to-it", "1")
 }
 
+// TestRevoke: who had a token has none that is good, until that is taken back.
+func TestRevoke(t *testing.T) {
+	n := startNode(t, redistest.Shared(t))
+	m := terminal{t, []string{"HEARTH_APP_ACCESS_KEY=" + appKey, "HEARTH_APP_SECRET=" + appSecret, "HEARTH_SERVER=" + n.url}}
+	ann := m.with("HEARTH_TOKEN=" + mint(t, auth.Principal{Room: "demo", User: "ann", Role: "guest"}))
+	n.join(t, "demo", "bob", "host", `{}`)
+	m.says("2\n", "set", "demo", "k", "1")
+	ann.says("1\n", "get", "demo", "k")
+	id := hearth.RevocationID("", "ann")
+	m.says(id+"\n", "revoke", "--user-id", "ann")
+	ann.fails(exitDenied, "the token was revoked (unauthenticated)", "get", "demo", "k")
+	m.shows(`\{"id":"`+id+`","user_id":"ann","revoked_at":\d+,"until":\d+\}\n`, "revoke", "--user-id", "ann", "--for", "1h", "--json")
+	m.shows(`\{"id":"\w+","jti":"a b","revoked_at":\d+,"until":\d+\}\n`, "revoke", "--jti", "a b", "--for", "1h", "--json")
+	m.shows(`ID +WHAT +REVOKED +UNTIL\n`+id+` +user ann +\d+s +\S+Z\n\w+ +jti a b +\d+s +\S+Z\n`, "revoke", "--list")
+	m.shows(id+` [^\n]+\n`, "revoke", "--list", "--no-headers", "--limit", "1")
+	m.shows(`\{"revocations":\[\{"id":"`+id+`","user_id":"ann",.*"jti":"a b".*\}\]\}\n`, "revoke", "--list", "--json")
+	m.says("", "revoke", "--undo", id)
+	ann.says("1\n", "get", "demo", "k")
+	m.says("{}\n", "revoke", "--undo", hearth.RevocationID("a b", ""), "--json")
+	m.says("{\"revocations\":[]}\n", "revoke", "--list", "--json")
+}
+
 // TestExitCodes: scripts branch on them.
 func TestExitCodes(t *testing.T) {
 	n := startNode(t, redistest.Shared(t))
@@ -179,6 +201,15 @@ func TestExitCodes(t *testing.T) {
 		{exitUsage, "--room must match", []string{"doctor", "--room", "a b"}},
 		{exitUsage, "HEARTH_REDIS: must be", []string{"doctor", "--redis", "http://x"}},
 		{exitUsage, "role must match", []string{"token", "--room-id", "r", "--user-id", "u", "--role", "a b"}},
+		{exitUsage, "give one of --jti, --user-id, --undo and --list", []string{"revoke"}},
+		{exitUsage, "give one of", []string{"revoke", "--jti", "a", "--list"}},
+		{exitUsage, "--for must be", []string{"revoke", "--jti", "a", "--for", "-1s"}},
+		{exitUsage, "--for is for", []string{"revoke", "--list", "--for", "1h"}},
+		{exitUsage, "--undo must match", []string{"revoke", "--undo", "a b"}},
+		{exitUsage, "user_id must be at most", []string{"revoke", "--user-id", "a\nb"}},
+		{exitUsage, "--limit", []string{"revoke", "--list", "--limit", "-1"}},
+		{exitNotFound, "(not_found)", []string{"revoke", "--undo", "absent"}},
+		{exitDenied, "(forbidden)", []string{"revoke", "--list", "--token", peer}},
 		{exitNotFound, "(not_found)", []string{"get", "demo", "absent"}},
 		{exitNotFound, "(no_session)", []string{"get", "empty", "k"}},
 		{exitNotFound, "(no_session)", []string{"set", "empty", "k", "1"}},

@@ -52,7 +52,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	root.AddGroup(&cobra.Group{ID: serverGroup, Title: "The server:"}, &cobra.Group{ID: clientGroup, Title: "Talk to a running server:"})
 	//nolint:contextcheck // cobra hands the context on
-	root.AddCommand(serveCommand(), roomsCommand(), watchCommand(), getCommand(), setCommand(), tokenCommand(), doctorCommand(), benchCommand(), versionCommand())
+	root.AddCommand(serveCommand(), roomsCommand(), watchCommand(), getCommand(), setCommand(), tokenCommand(), revokeCommand(), doctorCommand(), benchCommand(),
+		versionCommand())
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
