@@ -91,7 +91,7 @@ var mutants = []mutant{
 		"httpapi", "TestResume$",
 	},
 	{
-		"... from the log", "node/resume.go", `true, from, missed, r.view`, `true, from, missed[:0], r.view`,
+		"... from the log", "node/resume.go", `true, from, &gap{missed, r.view}`, `true, from, &gap{missed[:0], r.view}`,
 		"httpapi", "TestResume$",
 	},
 	{
