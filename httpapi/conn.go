@@ -44,6 +44,7 @@ type conn struct {
 	// attached: member was given back at the upgrade, and no join was called.
 	attached bool
 	begun    bool          // it has been read before
+	hurried  bool          // the message that is being read has a deadline
 	scratch  *scratch      // nil while it is parked
 	br       *bufio.Reader // nil while it is parked
 	text     []byte        // of the message that is being read
@@ -220,7 +221,7 @@ const (
 	readStep = 16 << 10
 	// maxFragments bounds the frames of one message: empty ones never reach the limit on its size.
 	maxFragments = 1024
-	// messageTimeout is how long the rest of a message may take once it has begun.
+	// messageTimeout is how long the rest of a message may take once it has begun, all its frames together.
 	messageTimeout = 30 * time.Second
 )
 
@@ -237,7 +238,7 @@ func (c *conn) message() (text []byte, got int, code node.CloseCode, reason stri
 	state := ws.StateServerSide
 	c.text = c.text[:0]
 	for fragments := 0; ; {
-		h, err := ws.ReadHeader(c.br)
+		h, err := c.header()
 		if err != nil {
 			return nil, gotEnd, headerError(err), "malformed frame"
 		}
@@ -253,6 +254,7 @@ func (c *conn) message() (text []byte, got int, code node.CloseCode, reason stri
 				return nil, gotEnd, code, reason
 			}
 			if fragments == 0 {
+				c.unhurried()
 				return nil, gotControl, 0, ""
 			}
 			continue
@@ -271,7 +273,7 @@ func (c *conn) message() (text []byte, got int, code node.CloseCode, reason stri
 			state = state.Set(ws.StateFragmented)
 			continue
 		}
-		c.deadline(time.Time{})
+		c.unhurried()
 		if !utf8.Valid(c.text) {
 			return nil, gotEnd, closeNotUTF8, "not UTF-8"
 		}
@@ -279,11 +281,53 @@ func (c *conn) message() (text []byte, got int, code node.CloseCode, reason stri
 	}
 }
 
+// header reads a frame's header. Its first byte may be long in coming, the rest not.
+func (c *conn) header() (ws.Header, error) {
+	if _, err := c.br.Peek(1); err != nil {
+		return ws.Header{}, err
+	}
+	if b, _ := c.br.Peek(min(2, c.br.Buffered())); len(b) < 2 || c.br.Buffered() < headerLen(b[1]) {
+		c.hurry()
+	}
+	return ws.ReadHeader(c.br)
+}
+
+// headerLen is how long the header is that has b as its second byte.
+func headerLen(b byte) int {
+	n := 2
+	switch b & 0x7f {
+	case 126:
+		n += 2
+	case 127:
+		n += 8
+	}
+	if b&0x80 != 0 {
+		n += 4
+	}
+	return n
+}
+
+// hurry gives a message that has begun, and is not all there, its time.
+func (c *conn) hurry() {
+	if !c.hurried {
+		c.hurried = true
+		c.deadline(time.Now().Add(messageTimeout))
+	}
+}
+
+// unhurried lets the next message be as long in coming as it likes.
+func (c *conn) unhurried() {
+	if c.hurried {
+		c.hurried = false
+		c.deadline(time.Time{})
+	}
+}
+
 // payload appends a frame's payload to the text, which grows with what arrives; false if the socket has ended.
 func (c *conn) payload(h ws.Header) bool {
 	begin, length := len(c.text), int(h.Length)
 	if c.br.Buffered() < length || !h.Fin {
-		c.deadline(time.Now().Add(messageTimeout))
+		c.hurry()
 	}
 	for length > 0 {
 		n, at := min(length, readStep), len(c.text)
@@ -309,6 +353,9 @@ func headerError(err error) node.CloseCode {
 func (c *conn) control(h ws.Header) (code node.CloseCode, reason string, ended bool) {
 	var buf [ws.MaxControlFramePayloadSize]byte
 	body := buf[:h.Length] // CheckHeader has refused longer ones
+	if c.br.Buffered() < len(body) {
+		c.hurry()
+	}
 	if _, err := io.ReadFull(c.br, body); err != nil {
 		return 0, "", true
 	}
