@@ -120,3 +120,65 @@ func TestMessagesThatDrip(t *testing.T) {
 		})
 	}
 }
+
+// pipes is a listener whose connections are made by hand.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if nc, ok := <-p; ok {
+		return nc, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (p pipes) Close() error   { return nil }
+func (p pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
+
+// A request that drips is given up: its head after 10 s, all of it after 30 s, and a connection that is kept after 2 min.
+func TestRequestsThatDrip(t *testing.T) {
+	c := newCluster(t, setup{nodes: 1})
+	put := "PUT /v1/rooms/r/metadata/k HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + c.server() + "\r\nContent-Length: 1000\r\n\r\n"
+	for name, tt := range map[string]struct {
+		first string
+		then  string // each second
+		gone  time.Duration
+	}{
+		"nothing":               {"", "", 10 * time.Second},
+		"half a head":           {"GET /healthz HTTP/1.1\r\nHo", "", 10 * time.Second},
+		"a head that drips":     {"GET /healthz HTTP/1.1\r\nHost: h\r\nX: ", "x", 10 * time.Second},
+		"headers one by one":    {"GET /healthz HTTP/1.1\r\nHost: h\r\n", "X: y\r\n", 10 * time.Second},
+		"half of a handshake":   {"GET /v1/ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n", "", 10 * time.Second},
+		"a body that drips":     {put, "1", 30 * time.Second},
+		"a body that stays out": {put, "", 30 * time.Second},
+		"idle":                  {"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n", "", 2 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hs, in := c.nodes[0].HTTPServer(), make(pipes)
+				served, read := make(chan struct{}), make(chan time.Duration, 1)
+				go func() { // ends with the listener
+					defer close(served)
+					_ = hs.Serve(in)
+				}()
+				ours, theirs := net.Pipe()
+				in <- ours
+				began := time.Now()
+				go func() { // ends with the pipe
+					_, _ = io.Copy(io.Discard, theirs)
+					read <- time.Since(began)
+				}()
+				_, err := io.WriteString(theirs, tt.first)
+				for tt.then != "" && err == nil {
+					<-time.After(time.Second)
+					_, err = io.WriteString(theirs, tt.then)
+				}
+				if gone := <-read; gone < tt.gone || gone > tt.gone+time.Second { // what is left is read for half a second
+					t.Errorf("given up after %s, not %s", gone, tt.gone)
+				}
+				close(in)
+				_ = hs.Close()
+				<-served
+			})
+		})
+	}
+}
