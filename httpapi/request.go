@@ -13,6 +13,7 @@ import (
 
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/auth"
+	"github.com/hearthstore/hearth/internal/jsonscan"
 	"github.com/hearthstore/hearth/node"
 )
 
@@ -129,11 +130,43 @@ func body(c echo.Context, into any) error {
 	if len(b) == 0 {
 		return nil
 	}
+	if err := checkLists(b); err != nil {
+		return err
+	}
 	if err := json.Unmarshal(b, into); err != nil {
 		if !json.Valid(b) {
 			return hearth.Errorf(hearth.ReasonNotJSON, "the body is not JSON")
 		}
 		return decodeError("the body", err)
+	}
+	return nil
+}
+
+const (
+	// maxList is how many elements a list of params may have to be decoded: no list has a higher bound of its own.
+	maxList = 1000
+	// shortText is a text of which no list is too much.
+	shortText = 4 << 10
+)
+
+// checkLists refuses params with a list that is far too long, before it is decoded: a list of nothing would take more than a
+// hundred times its bytes. What is kept as it is written may have any; what is no object is left to who decodes it.
+func checkLists(object []byte) error {
+	if len(object) <= shortText {
+		return nil
+	}
+	m := jsonscan.Members{Text: object, At: jsonscan.Space(object, 0)}
+	for quoted, value, ok := m.Next(); ok; quoted, value, ok = m.Next() {
+		if jsonscan.Count(value, 0, maxList) <= maxList {
+			continue
+		}
+		var name string
+		if err := json.Unmarshal(quoted, &name); err != nil {
+			return nil //nolint:nilerr // who decodes the params says so
+		}
+		if !strings.EqualFold(name, "data") && !strings.EqualFold(name, "message") {
+			return hearth.Errorf(hearth.ReasonTooMany, "%s has more than %d elements", strconv.Quote(name), maxList)
+		}
 	}
 	return nil
 }

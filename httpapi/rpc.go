@@ -57,12 +57,16 @@ func (c *conn) handle(text []byte) (leave bool) {
 		return k.leave
 	}
 	var batch []json.RawMessage
+	if jsonscan.Count(text, 0, maxBatch) > maxBatch { // decoded, what is small could take a hundred times its bytes
+		c.rejectBatch()
+		return false
+	}
 	if err := json.Unmarshal(text, &batch); err != nil {
 		c.reject(hearth.Errorf(hearth.ReasonNotJSON, "the text is not JSON"))
 		return false
 	}
-	if len(batch) == 0 || len(batch) > maxBatch {
-		c.reject(hearth.Errorf(hearth.ReasonBadRequest, "a batch has 1–%d requests", maxBatch))
+	if len(batch) == 0 {
+		c.rejectBatch()
 		return false
 	}
 	frame := append(textFrame(), '[')
@@ -95,6 +99,10 @@ func (c *conn) handle(text []byte) (leave bool) {
 		k.finish()
 	}
 	return leave
+}
+
+func (c *conn) rejectBatch() {
+	c.reject(hearth.Errorf(hearth.ReasonBadRequest, "a batch has 1–%d requests", maxBatch))
 }
 
 func (k *call) finish() {
@@ -299,6 +307,9 @@ func (k *call) ctx() context.Context { return k.conn.srv.node.CallContext(k.bega
 func (k *call) bind(into any) error {
 	if hearth.IsNull(k.params) {
 		return nil
+	}
+	if err := checkLists(k.params); err != nil {
+		return err
 	}
 	if err := json.Unmarshal(k.params, into); err != nil {
 		return decodeError("params", err)

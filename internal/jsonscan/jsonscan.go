@@ -237,6 +237,34 @@ func digits(text []byte, i int) int {
 	return i
 }
 
+// Count returns how many elements the array has that begins at text[i]; most+1 if there are more, and then the rest is not
+// looked at; -1 if it is no array.
+func Count(text []byte, i, most int) int {
+	if i >= len(text) || text[i] != '[' {
+		return -1
+	}
+	n := 0
+	for i = Space(text, i+1); i < len(text) && (text[i] != ']' || n > 0); i = Space(text, i+1) {
+		if n++; n > most {
+			return n
+		}
+		if i, _ = Value(text, i, 1); i < 0 {
+			return -1
+		}
+		i = Space(text, i)
+		if i < len(text) && text[i] == ']' {
+			return n
+		}
+		if i >= len(text) || text[i] != ',' {
+			return -1
+		}
+	}
+	if i < len(text) && n == 0 {
+		return 0
+	}
+	return -1
+}
+
 // AppendCompact appends a value, which is JSON, without the white space in it.
 func AppendCompact(dst, value []byte) []byte {
 	for i := 0; i < len(value); {

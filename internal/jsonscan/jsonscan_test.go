@@ -105,6 +105,17 @@ func members(t *testing.T, text []byte, begin, end int) {
 	}
 }
 
+func TestCount(t *testing.T) {
+	for text, want := range map[string]int{
+		"[]": 0, " []": -1, "[ ]": 0, "[1]": 1, "[1,2]": 2, "[ 1 , 2 ] x": 2, `[[1,2],{"a":[1,2,3]},"],"]`: 3, "[1,2,3,4]": 4, "[1,2,3,4,5,6]": 4,
+		"[1,2,3,4 no JSON": 4, "": -1, "{}": -1, "1": -1, "[": -1, "[1": -1, "[1,": -1, "[1,]": -1, "[,1]": -1, "[1 2]": -1, "[]]": 0, "[1}": -1,
+	} {
+		if got := jsonscan.Count([]byte(text), 0, 3); got != want {
+			t.Errorf("%s has %d, not %d", text, got, want)
+		}
+	}
+}
+
 func TestDepth(t *testing.T) {
 	for _, n := range []int{jsonscan.MaxDepth - 1, jsonscan.MaxDepth, jsonscan.MaxDepth + 1} {
 		same(t, []byte(deep("[", "", n)))
