@@ -41,15 +41,16 @@ func TestEveryMethodCounts(t *testing.T) {
 	c := newCluster(t, setup{limits: hearth.Limits{PeerRate: never}})
 	ann, bob := c.join(0, "r", "ann", "host", nil), c.join(1, "r", "bob", "host", nil)
 	ann.spend()
-	for _, n := range rpcNeeds {
+	for i := range rights {
+		n := &rights[i].ws
 		switch r := ann.call; {
-		case n.method == "join" || n.method == "leave":
+		case n.method == "" || n.method == "join" || n.method == "leave":
 		case slices.Contains(uncounted, n.method):
-			if got := at(t, r(n.method, n.params), "error.data.reason"); got == "rate_limited" {
+			if got := at(t, r(n.method, n.args("")), "error.data.reason"); got == "rate_limited" {
 				t.Errorf("%s counts", n.method)
 			}
 		default:
-			e := ann.fails(n.method, n.params, 429, "rate_limited")
+			e := ann.fails(n.method, n.args(""), 429, "rate_limited")
 			if ms, err := strconv.Atoi(at(t, e, "data.retry_after_ms")); err != nil || ms < 900_000 || ms > 1_000_000 {
 				t.Errorf("%s: %s", n.method, e)
 			}
@@ -76,25 +77,16 @@ func TestEveryRequestCounts(t *testing.T) {
 	for i := range hearth.MinBurst {
 		c.doAt(i%2, "GET", "/v1/rooms/r", token, "").is(200)
 	}
-	for _, n := range httpNeeds {
+	for i := range rights {
+		n := &rights[i].http
 		if n.by&(byStore|byToken) == 0 {
 			continue
 		}
-		method, path, _ := strings.Cut(n.route, " ")
-		path = strings.NewReplacer(":room", "r", ":session", "none").Replace(path)
-		switch {
-		case strings.HasPrefix(n.path, "/v1/"):
-			path = n.path
-		case n.path != "":
-			path = "/v1/rooms/r" + n.path
-		}
-		if method == http.MethodDelete && n.path == "/peers/ann" {
+		method, path := n.at("r", strings.Replace(n.arg, "{session}", "none", 1))
+		if method == http.MethodDelete && path == "/v1/rooms/r/peers/ann" {
 			continue // it leaves
 		}
-		body := n.body
-		if strings.HasSuffix(path, "/renew") {
-			body = `{"conn_id":"` + conn + `"}`
-		}
+		body := strings.ReplaceAll(n.body, "{conn}", conn)
 		for i := range 2 {
 			c.doAt(i, method, path, token, body, "Hearth-Conn", conn).problem(429, "rate_limited").retrying(1000 * time.Second)
 		}

@@ -54,6 +54,25 @@ type web struct {
 
 func (w web) route() string { return strings.Replace(w.path, "…", "/v1/rooms/:room", 1) }
 
+// at returns the method and the path of the request in a room.
+func (w web) at(room, arg string) (method, path string) {
+	method, path, _ = strings.Cut(w.route(), " ")
+	path = strings.ReplaceAll(path, ":room", room)
+	if before, name, ok := strings.Cut(path, ":"); ok {
+		_, after, _ := strings.Cut(name, "/")
+		path = strings.TrimSuffix(before+arg+"/"+after, "/")
+	}
+	return method, path
+}
+
+// args are the params as a client sends them.
+func (w rpc) args(cursor string) any {
+	if w.params == "" {
+		return nil
+	}
+	return json.RawMessage(strings.ReplaceAll(w.params, "{cursor}", cursor))
+}
+
 // Whose permission a request goes by.
 const (
 	byStore  = 1 << iota // a peer's, with the role that the store has: a write
@@ -319,11 +338,7 @@ func bySocket(c *cluster, room, role string, _ bool) try {
 			k = c.connect(0, room, "new", role)
 			defer k.drop()
 		}
-		var params any
-		if r.ws.params != "" {
-			params = json.RawMessage(strings.ReplaceAll(r.ws.params, "{cursor}", cursor))
-		}
-		reply := k.call(r.ws.method, params)
+		reply := k.call(r.ws.method, r.ws.args(cursor))
 		if at(c, reply, "error") == absent {
 			return false
 		}
@@ -392,16 +407,11 @@ func ofServer(c *cluster, _, role string) string {
 // request sends what a row of the table says and reports whether it was forbidden.
 func (c *cluster) request(room, token string, r *right, body string, headers ...string) bool {
 	c.Helper()
-	method, path, _ := strings.Cut(r.http.route(), " ")
 	arg := r.http.arg
 	if arg == "{session}" {
 		arg = c.do("GET", "/v1/rooms/"+room, c.server(), "").at("session.session_id")
 	}
-	path = strings.ReplaceAll(path, ":room", room)
-	if before, name, ok := strings.Cut(path, ":"); ok {
-		_, after, _ := strings.Cut(name, "/")
-		path = strings.TrimSuffix(before+arg+"/"+after, "/")
-	}
+	method, path := r.http.at(room, arg)
 	a := c.do(method, path, token, body, append(headers, "Accept", "application/json")...) // of the events a page, not a stream
 	if a.status >= 500 || a.status == http.StatusBadRequest {
 		c.Errorf("%s %s: %d %s", method, path, a.status, a.body)

@@ -75,8 +75,8 @@ func (p *planet) writer(room, peer, op string) Writer {
 	return Writer{Peer: peer, Conn: p.conns[room+"/"+peer], Op: op}
 }
 
-// counted is the key of what only the op_ids are about; nothing that is drawn has z in it, or is longer.
-const counted = "zzzz"
+// tally is the key of what only the op_ids are about; nothing that is drawn has z in it, or is longer.
+const tally = "zzzz"
 
 // text is a value that nothing else has.
 func text(of ...string) string { return hearth.QuoteString(strings.Join(of, "\x00")) }
@@ -100,7 +100,7 @@ func (p *planet) settle() {
 		for _, room := range p.rooms {
 			for _, peer := range p.peers {
 				for _, op := range p.ops {
-					c, err := p.s.Set(ctx, room, p.writer(room, peer, op), counted, json.RawMessage("1"), nil, hearth.Life{})
+					c, err := p.s.Set(ctx, room, p.writer(room, peer, op), tally, json.RawMessage("1"), nil, hearth.Life{})
 					p.ok(err)
 					id := room + "/" + peer + "/" + op
 					if change := room + "/" + strconv.FormatUint(c.Seq, 10); round == 0 {
@@ -299,7 +299,7 @@ func (p *planet) takeApart() {
 	p.ok(err)
 	now = p.read(room)
 	if len(now.Peers) != 1 || now.Peers[0].ID != p.peers[1] || len(now.Locks) != len(p.locks) ||
-		!slices.Equal(keysOf(now.Entries), slices.Sorted(slices.Values([]string{counted, p.keys[3]}))) {
+		!slices.Equal(keysOf(now.Entries), slices.Sorted(slices.Values([]string{tally, p.keys[3]}))) {
 		p.Errorf("without %q and what it owned, %q has %+v", p.peers[0], room, now)
 	}
 	for i := range now.Locks {

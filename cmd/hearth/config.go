@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -25,7 +24,7 @@ type config struct {
 	file string
 
 	addr        string
-	redis       string
+	redis       redisPlace
 	prefix      string
 	partitions  int
 	accessKey   string
@@ -96,7 +95,8 @@ func (c *config) flags(f *pflag.FlagSet) {
 	}
 	f.StringVar(&c.file, "config", "", "YAML file of settings, named as the flags are")
 	f.StringVar(&c.addr, "addr", "", "listen address (default :8080; in development mode 127.0.0.1:8080)")
-	f.StringVar(&c.redis, "redis", embedded, "where the data is: embedded (in-process, one node, nothing kept), redis://, rediss://,\nredis-sentinel://host:port,host:port/master or redis-cluster://host:port,host:port")
+	f.StringVar(&c.redis.url, "redis", embedded, "where the data is: embedded (in-process, one node, nothing kept), redis://, rediss://,\nredis-sentinel://host:port,host:port/master or redis-cluster://host:port,host:port")
+	c.redis.flags(f)
 	f.StringVar(&c.prefix, "prefix", "hearth", "prefix of every Redis key and channel")
 	f.IntVar(&c.partitions, "partitions", 64, "over how many partitions rooms are spread; the same on all nodes, for ever")
 	f.StringVar(&c.accessKey, "app-access-key", "", "access key of the pair that signs tokens")
@@ -201,47 +201,14 @@ func load(cmd *cobra.Command) error {
 	if file == nil || file.Value.String() == "" {
 		return nil
 	}
-	values, err := readFile(file.Value.String())
+	text, err := os.ReadFile(file.Value.String())
 	if err != nil {
 		return err
 	}
-	for name, v := range values {
-		f := flags.Lookup(name)
-		if f == nil || name == "config" || name == "help" {
-			return fmt.Errorf("%s: unknown setting %q; hearth serve --help lists them", file.Value, name)
-		}
-		if !f.Changed {
-			if err := flags.Set(name, v); err != nil {
-				return fmt.Errorf("%s: %s: %w", file.Value, name, err)
-			}
-		}
+	if err := fromFile(flags, text); err != nil {
+		return fmt.Errorf("%s: %w", file.Value, err)
 	}
 	return nil
-}
-
-// readFile returns a YAML file's settings as text; names may be written with - or _.
-func readFile(path string) (map[string]string, error) {
-	b, err := os.ReadFile(path) //nolint:gosec // the path is the operator's own
-	if err != nil {
-		return nil, err
-	}
-	var raw map[string]any
-	if err := yaml.Unmarshal(b, &raw); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	out := make(map[string]string, len(raw))
-	for name, v := range raw {
-		text := fmt.Sprint(v)
-		if list, ok := v.([]any); ok {
-			parts := make([]string, len(list))
-			for i := range list {
-				parts[i] = fmt.Sprint(list[i])
-			}
-			text = strings.Join(parts, ",")
-		}
-		out[strings.ReplaceAll(name, "_", "-")] = text
-	}
-	return out, nil
 }
 
 // roles returns what roles may do; nil without a file, for the default.
@@ -273,7 +240,7 @@ func (c *config) check() error {
 		return errors.New("HEARTH_APP_ACCESS_KEY goes with HEARTH_APP_SECRET or HEARTH_JWKS: set it and one of them, or none for development mode")
 	case c.secret == "" && c.secrets != "":
 		return errors.New("HEARTH_APP_SECRETS are further secrets: set HEARTH_APP_SECRET too")
-	case c.accessKey == "" && c.redis != embedded:
+	case c.accessKey == "" && c.redis.url != embedded:
 		return errors.New("HEARTH_REDIS is set, so this is no development server: set HEARTH_APP_ACCESS_KEY and HEARTH_APP_SECRET too")
 	case !slices.Contains([]string{"text", "json"}, c.logFormat):
 		return errors.New("HEARTH_LOG_FORMAT must be text or json")

@@ -9,7 +9,6 @@ import (
 
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/internal/doctor"
-	"github.com/hearthstore/hearth/internal/redisurl"
 	"github.com/hearthstore/hearth/internal/rest"
 )
 
@@ -17,7 +16,7 @@ func doctorCommand() *cobra.Command {
 	var r remote
 	var asJSON bool
 	var o doctor.Options
-	var redisURL string
+	var at redisPlace
 	cmd := &cobra.Command{
 		Use:     "doctor",
 		GroupID: clientGroup,
@@ -38,13 +37,15 @@ func doctorCommand() *cobra.Command {
 					return err
 				}
 			}
-			if err := variable(cmd.Flags(), "redis"); err != nil {
-				return err
+			for _, name := range []string{"redis", "redis-ca", "redis-password-file"} {
+				if err := variable(cmd.Flags(), name); err != nil {
+					return err
+				}
 			}
-			if redisURL != "" && redisURL != embedded {
-				target, err := redisurl.Parse(redisURL)
+			if at.url != "" && at.url != embedded {
+				target, err := at.target()
 				if err != nil {
-					return usageError{fmt.Errorf("HEARTH_REDIS: %w", err)}
+					return usageError{err}
 				}
 				client := target.Client()
 				defer func() { _ = client.Close() }()
@@ -74,7 +75,8 @@ func doctorCommand() *cobra.Command {
 	r.flags(f)
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	f.StringVar(&o.Room, "room", "", "the room to make a session in (default one of a random name)")
-	f.StringVar(&redisURL, "redis", "", "Redis to check as well: what the nodes have as HEARTH_REDIS")
+	f.StringVar(&at.url, "redis", "", "Redis to check as well: what the nodes have as HEARTH_REDIS")
+	at.flags(f)
 	_ = cmd.RegisterFlagCompletionFunc("room", func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
 		return r.completeArgs(false)(cmd, nil, typed)
 	})

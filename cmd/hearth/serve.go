@@ -17,8 +17,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hearthstore/hearth/httpapi"
-	"github.com/hearthstore/hearth/internal/devredis"
-	"github.com/hearthstore/hearth/internal/redisurl"
 	"github.com/hearthstore/hearth/node"
 	"github.com/hearthstore/hearth/store"
 )
@@ -87,7 +85,7 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 		}
 		defer func() { _ = metrics.Close() }() // serving closes it too
 	}
-	client, storeName, stopRedis, err := c.openRedis(ctx)
+	client, storeName, stopRedis, err := c.redis.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -197,38 +195,6 @@ func (c *config) listen(ctx context.Context) (net.Listener, error) {
 		return nil, fmt.Errorf("HEARTH_ADDR: %w", err)
 	}
 	return l, nil
-}
-
-// openRedis returns a client of the configured store, what it is called, and what closes it.
-func (c *config) openRedis(ctx context.Context) (client redis.UniversalClient, name string, stop func(), err error) {
-	from, end := c.redis, func() {}
-	if from == embedded {
-		server, err := devredis.Start()
-		if err != nil {
-			return nil, "", nil, err
-		}
-		from, end = "redis://"+server.Addr(), server.Close
-	}
-	target, err := redisurl.Parse(from)
-	if err != nil {
-		end()
-		return nil, "", nil, fmt.Errorf("HEARTH_REDIS: %w", err)
-	}
-	if name = target.String(); c.redis == embedded {
-		name = embedded
-	}
-	client = target.Client() //nolint:contextcheck // it lives until stop
-	stop = func() {
-		_ = client.Close()
-		end()
-	}
-	pctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	if err := client.Ping(pctx).Err(); err != nil {
-		stop()
-		return nil, "", nil, fmt.Errorf("HEARTH_REDIS: %s does not answer: %w", name, err)
-	}
-	return client, name, stop, nil
 }
 
 // hint prints lines that show the main job.

@@ -10,6 +10,7 @@ package redisurl
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -139,7 +140,8 @@ func (t *Target) parseSentinel(u *url.URL, hosts string) (err error) {
 	q.Set("master_name", t.master)
 	q["addr"] = t.addrs[1:]
 	// The library's URL has it the other way round: the sentinels' user in front, the master's behind.
-	if password, ok := u.User.Password(); ok {
+	if u.User != nil {
+		password, _ := u.User.Password()
 		q.Set("username", u.User.Username())
 		q.Set("password", password)
 	}
@@ -248,6 +250,63 @@ func addresses(list, port string) ([]string, error) {
 		out = append(out, net.JoinHostPort(host, p))
 	}
 	return out, nil
+}
+
+// Errors of what is given beside the URL.
+var (
+	errNoTLS   = errors.New("the URL is one without TLS: write rediss://, or ?tls=true behind sentinels or a cluster")
+	errNoCA    = errors.New("there is no certificate in it: it must be PEM")
+	errTwice   = errors.New("the URL has a password as well: leave out one of them")
+	errNothing = errors.New("there is no password in it")
+	errManyOf  = errors.New("there is more than one line in it")
+)
+
+// Trust has the certificates of servers be signed by one of these authorities, which are PEM, instead of the system's.
+func (t *Target) Trust(authorities []byte) error {
+	config := t.tls()
+	if config == nil {
+		return errNoTLS
+	}
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM(authorities) {
+		return errNoCA
+	}
+	return nil
+}
+
+func (t *Target) tls() *tls.Config {
+	switch {
+	case t.cluster != nil:
+		return t.cluster.TLSConfig
+	case t.sentinel != nil:
+		return t.sentinel.TLSConfig
+	default:
+		return t.single.TLSConfig
+	}
+}
+
+// Authenticate gives the URL's user, or the one without a name, a password, which may end with a line break.
+func (t *Target) Authenticate(password []byte) error {
+	text := strings.TrimRight(string(password), "\r\n")
+	var into *string
+	switch {
+	case t.cluster != nil:
+		into = &t.cluster.Password
+	case t.sentinel != nil:
+		into = &t.sentinel.Password
+	default:
+		into = &t.single.Password
+	}
+	switch {
+	case *into != "":
+		return errTwice
+	case text == "":
+		return errNothing
+	case strings.ContainsAny(text, "\r\n"):
+		return errManyOf
+	}
+	*into = text
+	return nil
 }
 
 // String is the store's URL without what is secret in it, nor any options.

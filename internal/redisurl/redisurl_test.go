@@ -2,6 +2,7 @@ package redisurl
 
 import (
 	"crypto/tls"
+	"errors"
 	"strings"
 	"testing"
 )
@@ -54,6 +55,46 @@ func TestWhatAURLSets(t *testing.T) {
 	for _, secure := range []*tls.Config{one.TLSConfig, s.TLSConfig, c.TLSConfig} {
 		if secure.InsecureSkipVerify {
 			t.Error("certificates are not verified")
+		}
+	}
+}
+
+// A password and authorities may be given beside each kind of URL; both are refused where they mean nothing.
+func TestWhatIsGivenBesideAURL(t *testing.T) {
+	parse := func(url string) *Target {
+		target, err := Parse(url)
+		if err != nil {
+			t.Fatalf("%s: %v", url, err)
+		}
+		return target
+	}
+	for url, password := range map[string]func(*Target) string{
+		"redis://u@h":               func(t *Target) string { return t.single.Username + ":" + t.single.Password },
+		"rediss://u@h":              func(t *Target) string { return t.single.Username + ":" + t.single.Password },
+		"redis-sentinel://u@h/main": func(t *Target) string { return t.sentinel.Username + ":" + t.sentinel.Password },
+		"redis-cluster://u@h":       func(t *Target) string { return t.cluster.Username + ":" + t.cluster.Password },
+	} {
+		target := parse(url)
+		for text, want := range map[string]error{"": errNothing, "\n": errNothing, "a\nb": errManyOf} {
+			if err := target.Authenticate([]byte(text)); !errors.Is(err, want) {
+				t.Errorf("%s, password %q: %v", url, text, err)
+			}
+		}
+		if err := target.Authenticate([]byte(" p:@/\r\n")); err != nil || password(target) != "u: p:@/" {
+			t.Errorf("%s: %q, %v", url, password(target), err)
+		}
+		if err := target.Authenticate([]byte("p")); !errors.Is(err, errTwice) {
+			t.Errorf("%s has two passwords: %v", url, err)
+		}
+		if err := parse(strings.Replace(url, "@", ":p@", 1)).Authenticate([]byte("p")); !errors.Is(err, errTwice) {
+			t.Errorf("%s has two passwords: %v", url, err)
+		}
+		if strings.HasPrefix(url, withTLS) {
+			if err := target.Trust([]byte("none")); !errors.Is(err, errNoCA) {
+				t.Errorf("%s: %v", url, err)
+			}
+		} else if err := target.Trust(nil); !errors.Is(err, errNoTLS) {
+			t.Errorf("%s: %v", url, err)
 		}
 	}
 }
