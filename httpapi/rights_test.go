@@ -128,6 +128,7 @@ var rights = []right{
 	{may: "r---------a", http: web{byToken | byServer, "GET /v1/sessions/:session", "{session}", ""}},
 	{may: "r---------a", http: web{byServer, "GET /v1/rooms", "", ""}},
 	{may: "r---------a", http: web{byServer, "GET /v1/users/:user/peers", "nobody", ""}},
+	{may: "r---------a", http: web{byServer, "GET /v1/revocations", "", ""}},
 	{
 		may: "r---------a", ws: rpc{"update-metadata", `{"ops":[{"op":"check","key":"k","if_change_version":0}]}`},
 		http: web{byStore | byServer, "PATCH …/metadata", "", `{"ops":[{"op":"check","key":"k","if_change_version":0}]}`},
@@ -192,6 +193,8 @@ var rights = []right{
 		http: web{byStore | byServer, "DELETE …/peers/:peer", "bob", ""}, ends: true,
 	},
 	{may: "----m-----a", http: web{byServer, "POST /v1/users/:user/disconnect", "nobody", ""}},
+	{may: "----m-----a", http: web{byServer, "POST /v1/revocations", "", `{"user_id":"nobody"}`}},
+	{may: "----m-----a", http: web{byServer, "DELETE /v1/revocations/:id", "none", ""}},
 
 	{may: "-----e----a", ws: rpc{"end-room", ""}, http: web{byStore | byServer, "POST …/end", "", ""}, ends: true},
 	{
