@@ -13,6 +13,15 @@ HMS := sdk/hms-compat
 BENCHSTAT_VERSION := v0.0.0-20260908200009-22c9c6c9d4da
 BENCHSTAT         := $(TOOLS)/benchstat-$(BENCHSTAT_VERSION)
 
+GOVULNCHECK_VERSION := v1.9.0
+GOVULNCHECK         := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
+
+CYCLONEDX_VERSION := v1.10.0
+CYCLONEDX         := $(TOOLS)/cyclonedx-gomod-$(CYCLONEDX_VERSION)
+
+# Where `make vuln` looks known vulnerabilities up.
+VULNDB ?= https://vuln.go.dev
+
 # What `make bench` measures, for how long each, in how many rounds, and with which version it is compared.
 BENCH     ?= .
 BENCHTIME ?= 0.5s
@@ -40,7 +49,7 @@ FUZZ     ?= .
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help test check faults fuzz sdk-test build run lint openapi-lint fmt bench bench-save profile perf compose-test clean cc npm
+.PHONY: help test check faults fuzz sdk-test build run lint openapi-lint fmt bench bench-save profile perf compose-test vuln vuln-db sbom reproducible clean cc npm
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,8 +82,9 @@ $(HMS)/node_modules/.package-lock.json: $(HMS)/package-lock.json | npm
 	cd $(HMS) && npm ci
 	touch $@
 
+# With the same Go the same source gives the same binary, wherever it is: see `make reproducible`.
 build: ## build bin/hearth, a static binary
-	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/hearth ./cmd/hearth
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/hearth ./cmd/hearth
 
 run: ## serve on 127.0.0.1:8080 in development mode, with the embedded Redis
 	go run ./cmd/hearth serve
@@ -105,6 +115,18 @@ perf: ## measure growth, nodes and a cluster on real servers of its own, for min
 compose-test: ## build the image and try docker-compose.yml end to end
 	bash deploy/compose-test.sh
 
+vuln: $(GOVULNCHECK) ## look for known vulnerabilities in what is called; VULNDB=file:///path for another database
+	sh scripts/vuln.sh $(GOVULNCHECK) $(VULNDB)
+
+vuln-db: ## make the database of `make vuln` from Go's module proxy, into bin/vulndb
+	sh scripts/vuln-db.sh '$(CURDIR)/bin/vulndb'
+
+sbom: build $(CYCLONEDX) ## write what bin/hearth is built of, as CycloneDX, into bin/hearth.cdx.json
+	$(CYCLONEDX) bin -json -std -noserial -notimestamp -version '$(VERSION)' -output bin/hearth.cdx.json bin/hearth
+
+reproducible: ## build twice, in two places, and compare
+	sh scripts/reproducible.sh '$(VERSION)'
+
 clean: ## remove what was built
 	rm -rf bin $(HMS)/node_modules
 
@@ -124,6 +146,14 @@ $(REDOCLY): | npm
 $(BENCHSTAT):
 	GOBIN='$(CURDIR)/$(TOOLS)' go install golang.org/x/perf/cmd/benchstat@$(BENCHSTAT_VERSION)
 	mv $(TOOLS)/benchstat $@
+
+$(GOVULNCHECK):
+	GOBIN='$(CURDIR)/$(TOOLS)' go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	mv $(TOOLS)/govulncheck $@
+
+$(CYCLONEDX):
+	GOBIN='$(CURDIR)/$(TOOLS)' go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION)
+	mv $(TOOLS)/cyclonedx-gomod $@
 
 # The version is in the file's name, so that another one is another file.
 $(GOLANGCI):
