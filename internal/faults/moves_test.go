@@ -90,14 +90,15 @@ func TestReaperDies(t *testing.T) {
 	c := newCluster(t, options{partitions: 1, env: map[string]string{"HEARTH_LOG_EVENTS": "100000", "HEARTH_LOG_BYTES": "1073741824"}})
 	rounds, n := size(1, 5), size(1500, 3000)
 	var took []time.Duration
-	for round := range rounds {
+	const late = 5 // how often the reaper may be done before it is killed, on a machine that has much else to do
+	for try := 0; len(took) < rounds; try++ {
 		victim := c.node(0)
 		reaper := sweeps(c.node(1), c.node(2))
 		seer := c.node(1)
 		if reaper == seer {
 			seer = c.node(2)
 		}
-		rooms, seers := c.watched(fmt.Sprintf("batch%d-", round), 10, seer)
+		rooms, seers := c.watched(fmt.Sprintf("batch%d-", try), 10, seer)
 		gs := c.ghosts(victim, "ghost", rooms, n)
 		// All of them are done within some tens of milliseconds, so what is published tells when they begin.
 		changes := c.redis.PSubscribe(t.Context(), c.prefix+":{*}:e:batch*")
@@ -129,11 +130,15 @@ func TestReaperDies(t *testing.T) {
 			}
 			rest += m
 		}
-		if rest -= int64(len(seers)); rest <= 0 || rest >= int64(n) {
-			t.Fatalf("%d of %d peers were left when the reaper was killed: not in the midst of it", rest, n)
+		rest -= int64(len(seers))
+		done := slices.Max(since(at, c.leftOf(gs)))
+		t.Logf("%d of %d peers were left: done %s later", rest, n, done.Round(time.Millisecond))
+		switch {
+		case rest > 0 && rest < int64(n):
+			took = append(took, done)
+		case try-len(took) == late:
+			t.Fatal("the reaper was never killed in the midst of it")
 		}
-		took = append(took, slices.Max(since(at, c.leftOf(gs))))
-		t.Logf("%d of %d peers were left: done %s later", rest, n, took[round].Round(time.Millisecond))
 		for i, room := range rooms {
 			c.atRest(room, seers[i])
 		}
