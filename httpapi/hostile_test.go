@@ -51,8 +51,12 @@ func TestNobodyBecomesAnothersPeer(t *testing.T) {
 		c.doAt(i, "POST", "/v1/rooms/r/messages", token, `{"message":1}`, "Hearth-Conn", ann.conn).problem(http.StatusConflict, "not_member")
 	}
 	for _, p := range []auth.Principal{
-		{Room: "r", User: "u-ann", Role: "host"}, {Room: "r", User: "u-ann", Role: "host", Peer: "ann"}, {Room: "r", User: "u-eve", Role: "host", Peer: "ann"},
-		{Room: "other", User: "u-eve", Role: "guest"}, {Management: true}, {Management: true, Room: "r"},
+		{Room: "r", User: "u-ann", Role: "host"},
+		{Room: "r", User: "u-ann", Role: "host", Peer: "ann"},
+		{Room: "r", User: "u-eve", Role: "host", Peer: "ann"},
+		{Room: "other", User: "u-eve", Role: "guest"},
+		{Management: true},
+		{Management: true, Room: "r"},
 	} {
 		eve.fails("refresh-token", object{"token": c.mint(p)}, 403, "forbidden")
 	}
