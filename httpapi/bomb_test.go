@@ -15,6 +15,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/auth"
 )
 
@@ -63,9 +64,8 @@ func gzipped(t *testing.T) string {
 // Bombs are what is small on the way and large in memory: compressed, or of many small values. Whatever they are, they take no
 // more than some times what came.
 func TestBombs(t *testing.T) {
-	const times = 4
-	c := newCluster(t, setup{nodes: 1})
-	size := c.nodes[0].node.Limits().MaxFrame
+	const times, size = 2, 64 << 10
+	c := newCluster(t, setup{nodes: 1, limits: hearth.Limits{MaxFrame: size, MaxValue: 16 << 10}})
 	deflate, gz := deflated(t), gzipped(t)
 	if len(deflate) > size || len(gz) > size {
 		t.Fatalf("the bombs have %d and %d bytes: they are refused for that", len(deflate), len(gz))
@@ -113,7 +113,7 @@ func TestBombs(t *testing.T) {
 	}
 	compressed := part(ws.OpText, true, string(deflate))
 	compressed[0] |= 0x40 // RSV1
-	took("a compressed frame", 2*size, func() {
+	took("a compressed frame", 16*size, func() {
 		k := c.dial(0, []string{"token", c.token("r", "bob", "host")}, "Sec-WebSocket-Extensions", "permessage-deflate")
 		if _, err := k.nc.Write(compressed); err != nil {
 			t.Error(err)
@@ -121,7 +121,7 @@ func TestBombs(t *testing.T) {
 		k.closed(closeProtocol)
 	})
 	for _, encoding := range []string{"gzip", "deflate"} {
-		took(encoding, 4*size, func() {
+		took(encoding, 16*size, func() {
 			text := gz
 			if encoding == "deflate" {
 				text = string(deflate)

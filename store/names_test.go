@@ -209,7 +209,7 @@ func (p *planet) where(user string) (places []string) {
 func TestNamesAreNeverMixedUp(t *testing.T) {
 	server := redistest.Shared(t) // which miniredis is too slow for; what scripts do on it, the contract says
 	client := server.Client(t)
-	if err := flag.Set("rapid.checks", "20"); err != nil {
+	if err := flag.Set("rapid.checks", "12"); err != nil {
 		t.Fatal(err)
 	}
 	var worlds atomic.Int64
