@@ -30,9 +30,8 @@ const (
 // one write, and ends when nothing does, so that a socket that is read has none. Frames are never changed: one that goes to
 // many sockets is the same bytes for all.
 //
-// While its reader handles a message it is corked: the reply, what follows the reply, and notices of what the peer itself has
-// done wait for each other and leave in one write, which is what a frame costs. All else is written at once, and takes along
-// what waits.
+// While its reader handles a message it is corked: the reply, what follows the reply, and echoes (see node.Sink) wait for each
+// other and leave in one write, which is what a frame costs. All else is written at once, and takes along what waits.
 type outbox struct {
 	nc     net.Conn
 	direct direct // used only while no goroutine writes
