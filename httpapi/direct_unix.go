@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"syscall"
+
+	"github.com/hearthstore/hearth/internal/rawio"
 )
 
 // direct writes to a TCP socket without waiting for it. The zero value stands for a connection on which that can't be done,
@@ -50,9 +52,8 @@ func (d *direct) write(p []byte) (int, error) {
 
 func (d *direct) attempt(fd uintptr) bool {
 	for d.n < len(d.p) {
-		n, err := syscall.Write(int(fd), d.p[d.n:])
+		n, err := rawio.Write(fd, d.p[d.n:])
 		switch {
-		case errors.Is(err, syscall.EINTR):
 		case errors.Is(err, syscall.EAGAIN):
 			return true
 		case err != nil:

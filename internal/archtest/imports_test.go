@@ -29,6 +29,7 @@ var directions = map[string]row{
 	// Knows what a JSON text is, and not what it says.
 	"internal/jsonscan": {},
 	"internal/warm":     {},
+	"internal/rawio":    {},
 	// Keys and scripts, and nothing else.
 	"store": {module: []string{"."}, others: []string{"github.com/redis/go-redis/v9", "github.com/cespare/xxhash/v2"}},
 	// Carries bytes and seq and knows no domain.
@@ -41,11 +42,11 @@ var directions = map[string]row{
 	// together, which never import each other.
 	"node": {module: []string{".", "store", "pubsub", "auth"}, others: []string{anything}},
 	// A transport decodes, calls node and encodes.
-	"httpapi": {module: []string{".", "node", "auth", "internal/netpoll", "internal/jsonscan", "internal/warm"}, others: []string{anything}},
+	"httpapi": {module: []string{".", "node", "auth", "internal/netpoll", "internal/rawio", "internal/jsonscan", "internal/warm"}, others: []string{anything}},
 	// Knows sockets, and nothing of what they carry.
 	"internal/netpoll": {},
 	// Connects with what HEARTH_REDIS names.
-	"internal/redisurl": {others: []string{"github.com/redis/go-redis/v9"}},
+	"internal/redisurl": {module: []string{"internal/rawio"}, others: []string{"github.com/redis/go-redis/v9"}},
 	"internal/devredis": {others: []string{"github.com/alicebob/miniredis/v2"}},
 	// What the command line knows of a server is what the wire says.
 	"internal/rest":   {module: []string{"."}},
