@@ -59,8 +59,8 @@ type Server struct {
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
-	poller   *netpoll.Poller  // of the connections, while there are any; nil if there is none on this system
-	readers  warm.Pool[*conn] // each serves one until it is parked, or closed
+	poller   *netpoll.Poller   // of the connections, while there are any; nil if there is none on this system
+	readers  *warm.Pool[*conn] // each serves one until it is parked, or closed
 	streams  map[*feed]struct{}
 	draining bool
 	wg       sync.WaitGroup // one for each connection and stream
@@ -87,7 +87,7 @@ func New(o Options) *Server {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{o: o, node: o.Node, log: o.Log, conns: map[*conn]struct{}{}, streams: map[*feed]struct{}{}}
-	s.readers.Do = (*conn).serve
+	s.readers = warm.NewPool((*conn).serve)
 	s.entry = newTurnstile(o.AcceptRate)
 	s.pulse.init(o.silence, &s.wg)
 	s.alarms.init(&s.wg)

@@ -9,6 +9,8 @@ import (
 
 // Bounds of a batch and of what waits to become one.
 const (
+	// few is how many subscribers a room has at most that is a short task.
+	few = 16
 	// MaxBatch is how many changes a batch has at most.
 	MaxBatch = 64
 	// maxBatchBytes bounds the texts of a batch of several.
@@ -136,13 +138,22 @@ func (r *room) heard(text string) {
 	switch r.inbox.put(text) {
 	case begin:
 		r.hub.wg.Add(1)
-		r.hub.workers.Go(r)
+		r.begin()
 	case wake: // instead of who rests, and is counted
-		r.hub.workers.Go(r)
+		r.begin()
 	case full:
 		r.mu.Lock()
 		r.drain()
 		r.mu.Unlock()
+	}
+}
+
+// begin has somebody take what was heard. A room of many is not left to the crew, whose tasks wait for each other.
+func (r *room) begin() {
+	if r.many.Load() {
+		r.hub.workers.Go(r)
+	} else {
+		r.hub.crew.Go(r)
 	}
 }
 

@@ -109,7 +109,8 @@ type Hub struct {
 	cancel  context.CancelFunc
 	ended   context.Context //nolint:containedctx // one that is over, see link
 	wg      sync.WaitGroup
-	workers warm.Pool[*room] // counted in wg while they work
+	workers *warm.Pool[*room] // counted in wg while they work
+	crew    *warm.Crew[*room] // the same, for rooms of few subscribers
 	began   time.Time
 	notices map[string]*Notice // by channel; never changed
 
@@ -171,7 +172,8 @@ func newHub(ctx context.Context, cancel context.CancelFunc, o Options) *Hub {
 		notices[o.Notices[i].Channel] = &o.Notices[i]
 	}
 	return &Hub{
-		o: o, ctx: ctx, cancel: cancel, ended: ended, began: time.Now(), workers: warm.Pool[*room]{Do: (*room).worked}, notices: notices,
+		o: o, ctx: ctx, cancel: cancel, ended: ended, began: time.Now(), notices: notices,
+		workers: warm.NewPool((*room).worked), crew: warm.NewCrew((*room).worked),
 		rooms: map[string]*room{}, byChan: map[string]*room{}, slots: map[string]*slot{}, links: map[string]*link{},
 		wake: make(chan struct{}, 1), doubts: make(chan *room, 256),
 	}
@@ -182,6 +184,7 @@ func (h *Hub) Close() {
 	h.cancel()
 	h.wg.Wait()
 	h.workers.Close()
+	h.crew.Close()
 }
 
 // Rooms returns how many rooms are subscribed to.

@@ -40,6 +40,7 @@ type room struct {
 	name    string
 	channel string
 	slot    *slot
+	many    atomic.Bool  // it has more than few subscribers
 	looked  atomic.Int64 // when something was heard of it last, or compared with the store, as nanoseconds since the hub began
 
 	mu        sync.Mutex
@@ -96,6 +97,7 @@ func (r *room) add(s *Subscription) (confirmed <-chan struct{}) {
 	s.confirmed = r.state == subscribed
 	s.batches, _ = s.to.(BatchSubscriber)
 	r.subs = append(r.subs, s)
+	r.many.Store(len(r.subs) > few)
 	return r.confirmed
 }
 
@@ -183,6 +185,7 @@ func (s *Subscription) Close() bool {
 			last := len(r.subs) - 1
 			r.subs[i], r.subs[last] = r.subs[last], nil
 			r.subs = r.subs[:last]
+			r.many.Store(last > few)
 			if last == 0 && r.state == subscribed {
 				r.part()
 			}

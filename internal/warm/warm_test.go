@@ -14,9 +14,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // waiting is how many goroutines wait for a task.
 func (p *Pool[T]) waiting() int {
 	synctest.Wait()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.idle)
+	p.idle.mu.Lock()
+	defer p.idle.mu.Unlock()
+	return len(p.idle.idle)
 }
 
 // Tasks are done at the same time, however many there are; a bounded number of goroutines is kept, and they are used again.
@@ -26,7 +26,7 @@ func TestGo(t *testing.T) {
 		var mu sync.Mutex
 		done, doing, most := map[int]int{}, 0, 0
 		var release chan struct{}
-		p := Pool[int]{Do: func(i int) {
+		p := NewPool(func(i int) {
 			mu.Lock()
 			doing++
 			most = max(most, doing)
@@ -36,7 +36,7 @@ func TestGo(t *testing.T) {
 			doing--
 			done[i]++
 			mu.Unlock()
-		}}
+		})
 		for from, to := 0, n; from <= n; from, to = to, to+kept {
 			release, most = make(chan struct{}), 0
 			for i := from; i < to; i++ {
@@ -63,11 +63,11 @@ func TestGo(t *testing.T) {
 func TestCool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		p := Pool[bool]{Do: func(wait bool) {
+		p := NewPool(func(wait bool) {
 			if wait {
 				<-release
 			}
-		}}
+		})
 		for range 10 {
 			p.Go(true)
 		}
@@ -83,12 +83,12 @@ func TestCool(t *testing.T) {
 			t.Errorf("%d wait, of which one is needed", got)
 		}
 		<-time.After(2 * coolEvery)
-		if got := p.waiting(); got != 0 || p.ticks {
-			t.Errorf("%d wait, of which none is needed; looked after: %t", got, p.ticks)
+		if got := p.waiting(); got != 0 || p.idle.ticks {
+			t.Errorf("%d wait, of which none is needed; looked after: %t", got, p.idle.ticks)
 		}
 		p.Go(false)
-		if got := p.waiting(); got != 1 || !p.ticks {
-			t.Errorf("%d wait after one more task; looked after: %t", got, p.ticks)
+		if got := p.waiting(); got != 1 || !p.idle.ticks {
+			t.Errorf("%d wait after one more task; looked after: %t", got, p.idle.ticks)
 		}
 		p.Close()
 	})
@@ -99,7 +99,7 @@ func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		over := 0
-		p := Pool[int]{Do: func(int) { <-release; over++ }}
+		p := NewPool(func(int) { <-release; over++ })
 		p.Go(1)
 		synctest.Wait()
 		go func() { close(release) }()
@@ -134,7 +134,7 @@ func BenchmarkTask(b *testing.B) {
 		}
 	})
 	b.Run("kept", func(b *testing.B) {
-		p := Pool[int]{Do: task}
+		p := NewPool(task)
 		for b.Loop() {
 			p.Go(0)
 			<-done

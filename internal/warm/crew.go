@@ -1,0 +1,63 @@
+package warm
+
+import "sync"
+
+// perWorker is how many tasks may wait for each goroutine of a crew before another one begins.
+const perWorker = 4
+
+// Crew does short tasks, in about the order in which they come, by few goroutines: one that has done its task does the next
+// one. To wake a goroutine costs as much as many a task. A task that takes long is no task for a crew.
+type Crew[T any] struct {
+	do   func(T)
+	pool *Pool[*Crew[T]]
+
+	mu     sync.Mutex
+	tasks  []T
+	first  int // of those that wait
+	active int // goroutines
+}
+
+// NewCrew returns a crew that does tasks by do.
+func NewCrew[T any](do func(T)) *Crew[T] {
+	return &Crew[T]{do: do, pool: NewPool((*Crew[T]).work)}
+}
+
+// Go has a task done soon.
+func (c *Crew[T]) Go(task T) {
+	c.mu.Lock()
+	c.tasks = append(c.tasks, task)
+	more := len(c.tasks)-c.first > c.active*perWorker
+	if more {
+		c.active++
+	}
+	c.mu.Unlock()
+	if more {
+		c.pool.Go(c)
+	}
+}
+
+// work does tasks until none waits.
+func (c *Crew[T]) work() {
+	for task, ok := c.next(); ok; task, ok = c.next() {
+		c.do(task)
+	}
+}
+
+func (c *Crew[T]) next() (task T, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.first == len(c.tasks) {
+		c.active--
+		if c.tasks, c.first = c.tasks[:0], 0; cap(c.tasks) > 16*kept { // one burst is not kept for ever
+			c.tasks = nil
+		}
+		return task, false
+	}
+	var none T
+	task, c.tasks[c.first] = c.tasks[c.first], none
+	c.first++
+	return task, true
+}
+
+// Close returns when all tasks are done. No task may be given to the crew while it is called, or after.
+func (c *Crew[T]) Close() { c.pool.Close() }

@@ -1,0 +1,83 @@
+package warm
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+)
+
+// A crew does all that it is given, by as many goroutines as there are tasks for, and each task once.
+func TestCrew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		done := map[int]int{}
+		doing := 0
+		release := make(chan struct{})
+		c := NewCrew(func(i int) {
+			mu.Lock()
+			doing++
+			mu.Unlock()
+			<-release
+			mu.Lock()
+			doing--
+			done[i]++
+			mu.Unlock()
+		})
+		const n = 10 * perWorker
+		for i := range n {
+			c.Go(i)
+			synctest.Wait()
+			// Each of those that do something has taken one, and as many as may wait for each are waiting.
+			if want := i/(perWorker+1) + 1; doing != want {
+				t.Fatalf("%d do %d tasks, want %d", doing, i+1, want)
+			}
+		}
+		close(release)
+		synctest.Wait()
+		for i := range n {
+			c.Go(n + i)
+			synctest.Wait()
+			if c.active != 0 || c.first != 0 || len(c.tasks) != 0 {
+				t.Fatalf("at rest %d are active, %d tasks of which the first is %d", c.active, len(c.tasks), c.first)
+			}
+		}
+		c.Close()
+		for i := range 2 * n {
+			if done[i] != 1 {
+				t.Errorf("task %d was done %d times", i, done[i])
+			}
+		}
+	})
+}
+
+// Close waits for the tasks that wait.
+func TestCrewClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		done := 0
+		c := NewCrew(func(int) { <-release; done++ })
+		for i := range perWorker {
+			c.Go(i)
+		}
+		go func() { close(release) }()
+		if c.Close(); done != perWorker {
+			t.Errorf("%d were done", done)
+		}
+	})
+}
+
+// One burst is not kept for ever.
+func TestCrewBurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		c := NewCrew(func(int) { <-release })
+		for i := range 100 * kept {
+			c.Go(i)
+		}
+		close(release)
+		c.Close()
+		if cap(c.tasks) > 0 {
+			t.Errorf("%d are kept", cap(c.tasks))
+		}
+	})
+}
