@@ -17,6 +17,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/hearthstore/hearth/auth"
+	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/node"
 )
 
@@ -45,6 +46,7 @@ type conn struct {
 	attached bool
 	begun    bool          // it has been read before
 	hurried  bool          // the message that is being read has a deadline
+	fiber    *fiber.Fiber  // nil: a goroutine reads
 	scratch  *scratch      // nil while it is parked
 	br       *bufio.Reader // nil while it is parked
 	text     []byte        // of the message that is being read
@@ -122,8 +124,14 @@ func (c *conn) impatient() {
 	}
 }
 
-// serve reads requests until nothing more is there, or until the socket ends; then it ends the membership.
-func (c *conn) serve() {
+// serve reads requests until nothing more is there, or until the socket ends; then it ends the membership. f is what it is done
+// by; nil for a goroutine.
+func (c *conn) serve(f *fiber.Fiber) {
+	if c.implicit != nil { // what it is told beside the answers may take several steps
+		f.Leave()
+		f = nil
+	}
+	c.fiber = f
 	c.borrow()
 	code, reason, parked := c.read()
 	if parked {
@@ -134,6 +142,7 @@ func (c *conn) serve() {
 
 // end closes the connection for good.
 func (c *conn) end(code node.CloseCode, reason string) {
+	c.fiber.Leave()
 	defer c.srv.forget(c)
 	if c.implicit != nil {
 		defer c.implicit.stop()
@@ -197,7 +206,7 @@ func (c *conn) read() (code node.CloseCode, reason string, parked bool) {
 			if cap(c.text) > keepText {
 				c.text = nil
 			}
-			if !c.wait() {
+			if !c.caughtUp() {
 				return 0, "", false
 			}
 		case gotControl:
@@ -279,6 +288,14 @@ func (c *conn) message() (text []byte, got int, code node.CloseCode, reason stri
 		}
 		return c.text, gotMessage, 0, ""
 	}
+}
+
+// caughtUp returns when few enough answers wait that another request may be read; false if the socket is gone.
+func (c *conn) caughtUp() bool {
+	if c.behind() {
+		c.fiber.Leave()
+	}
+	return c.wait()
 }
 
 // header reads a frame's header. Its first byte may be long in coming, the rest not.
@@ -363,7 +380,7 @@ func (c *conn) control(h ws.Header) (code node.CloseCode, reason string, ended b
 	switch h.OpCode {
 	case ws.OpPing:
 		c.prompt(ws.MustCompileFrame(ws.NewPongFrame(body)))
-		return 0, "", !c.wait()
+		return 0, "", !c.caughtUp()
 	case ws.OpClose:
 		code, reason = answerClose(body)
 		return code, reason, true

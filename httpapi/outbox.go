@@ -254,6 +254,13 @@ func (o *outbox) deadline(t time.Time) {
 	}
 }
 
+// behind reports whether wait would have to wait.
+func (o *outbox) behind() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.answers > maxQueued && !o.gone
+}
+
 // wait returns when few enough answers wait that another request may be read; false if the socket is gone.
 func (o *outbox) wait() bool {
 	o.mu.Lock()

@@ -3,12 +3,14 @@ package httpapi
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/internal/netpoll"
 )
 
@@ -30,16 +32,36 @@ const (
 	parked                 // who takes it out of that has to see to it that somebody reads
 )
 
-// scratch is what a reader needs while it has something to read.
+// scratch is what a reader needs while it has something to read. It is what its buffer reads from.
 type scratch struct {
+	conn *conn
 	br   *bufio.Reader
 	text []byte // of the message that is being read
+	now  netpoll.Reader
+}
+
+func newScratch() *scratch {
+	s := &scratch{}
+	s.br = bufio.NewReaderSize(s, readBuffer)
+	return s
+}
+
+// Read implements io.Reader for a reader that may wait, if it has to.
+func (s *scratch) Read(p []byte) (int, error) {
+	c := s.conn
+	if c.fiber.Inline() {
+		if n, err := s.now.Read(c.sock.handle, p); !errors.Is(err, netpoll.ErrNothing) {
+			return n, err
+		}
+		c.fiber.Leave()
+	}
+	return c.sock.Read(p)
 }
 
 // readBuffer is the size of a reader's buffer.
 const readBuffer = 4 << 10
 
-var scratches = sync.Pool{New: func() any { return &scratch{br: bufio.NewReaderSize(nil, readBuffer)} }}
+var scratches = sync.Pool{New: func() any { return newScratch() }}
 
 // borrow gives the connection a buffer, unless it has one.
 func (c *conn) borrow() {
@@ -48,9 +70,10 @@ func (c *conn) borrow() {
 	}
 	s, ok := scratches.Get().(*scratch)
 	if !ok {
-		s = &scratch{br: bufio.NewReaderSize(nil, readBuffer)}
+		s = newScratch()
 	}
-	s.br.Reset(&c.sock)
+	s.conn = c
+	s.br.Reset(s)
 	c.scratch, c.br, c.text = s, s.br, s.text
 }
 
@@ -65,7 +88,7 @@ func (c *conn) giveBack() {
 	if cap(text) > keepText {
 		text = nil
 	}
-	s.text = text
+	s.text, s.conn = text, nil
 	s.br.Reset(nil)
 	scratches.Put(s)
 }
@@ -88,22 +111,31 @@ func (c *conn) park() bool {
 	return true // whoever has taken over may have ended the connection by now
 }
 
-// Ready implements netpoll.Waiter.
-func (k *socket) Ready() {
-	for {
-		switch state := k.state.Load(); {
-		case state == woken, state == beingRead && k.state.CompareAndSwap(beingRead, woken):
-			return
-		case state == parked && k.state.CompareAndSwap(parked, beingRead):
-			k.conn.srv.readers.Go(k.conn)
-			return
-		}
+// Ready implements netpoll.Waiter. What has come is read and handled in the poller's goroutine.
+func (k *socket) Ready(r *fiber.Round) {
+	if k.resume() {
+		k.conn.srv.fibers.Run(r, k.conn)
 	}
 }
 
+// poke has a goroutine read, since what is to come may be long in coming.
 func (k *socket) poke() {
 	k.poked.Store(true)
-	k.Ready()
+	if k.resume() {
+		k.conn.srv.readers.Go(k.conn)
+	}
+}
+
+// resume reports whether the caller has to see to it that somebody reads.
+func (k *socket) resume() bool {
+	for {
+		switch state := k.state.Load(); {
+		case state == woken, state == beingRead && k.state.CompareAndSwap(beingRead, woken):
+			return false
+		case state == parked && k.state.CompareAndSwap(parked, beingRead):
+			return true
+		}
+	}
 }
 
 // SetReadDeadline sees to it that somebody reads while there is a deadline.

@@ -1,14 +1,18 @@
 package httpapi
 
 import (
+	"bytes"
 	"io"
+
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/gobwas/ws"
 
+	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/internal/netpoll"
 )
 
@@ -102,14 +106,14 @@ func TestParkLosesNothing(t *testing.T) {
 	<-told
 	c.sock.poked.Store(false)
 	c.borrow()
-	c.sock.Ready() // while it is read
+	c.sock.Ready(&fiber.Round{}) // while it is read
 	if c.park() {
 		t.Fatal("parked, with a byte that nobody will be told of")
 	}
 	if _, err := io.ReadFull(ours, make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
-	c.sock.Ready() // of what has been read
+	c.sock.Ready(&fiber.Round{}) // of what has been read
 	if !c.park() || c.br != nil {
 		t.Error("not parked, though nothing is there")
 	}
@@ -117,4 +121,130 @@ func TestParkLosesNothing(t *testing.T) {
 
 type waiterFunc func()
 
-func (f waiterFunc) Ready() { f() }
+func (f waiterFunc) Ready(*fiber.Round) { f() }
+
+// What is read and handled in the poller's goroutine holds up everybody's: whoever is long about anything gets one of its own.
+func TestNobodyWaitsForAnother(t *testing.T) {
+	c := newCluster(t, setup{nodes: 1})
+	ann := c.join(0, "r", "ann", "host", nil)
+	ann.ok("set-metadata", object{"key": "long", "data": strings.Repeat("x", 60<<10)})
+	ann.ok("lock-acquire", object{"name": "held", "ttl_ms": 60000})
+	get := part(ws.OpText, true, `{"id":1,"method":"get-metadata","params":{"key":"long"}}`)
+	long := `{"id":2,"method":"broadcast","params":{"info":{"type":"t","message":"` + strings.Repeat("y", 2*inlineMost) + `"}}}`
+	for i, odd := range []struct {
+		name   string
+		sends  []byte
+		parked bool // soon, since there is nothing to wait for
+	}{
+		{name: "half a header", sends: get[:1]},
+		{name: "half a message", sends: get[:len(get)-5]},
+		{name: "half a ping", sends: masked(ws.NewPingFrame([]byte("ping")))[:8]},
+		{name: "one message and half of another", sends: append(slices.Clone(get), get[:20]...)},
+		{name: "the first fragment", sends: part(ws.OpText, false, `{"id":1,`)},
+		{name: "a close frame, and does not close", sends: masked(closeFrame(1000))},
+		{name: "a malformed frame", sends: []byte{0xff, 0xff}},
+		{name: "more requests than it reads answers", sends: bytes.Repeat(get, 400)},
+		{name: "a request that waits", sends: part(ws.OpText, true, `{"id":1,"method":"lock-acquire","params":{"name":"held","ttl_ms":1000,"wait_ms":60000}}`), parked: true},
+		{name: "a batch", sends: part(ws.OpText, true, `[{"id":1,"method":"lock-acquire","params":{"name":"held","ttl_ms":1000}},`+pingText+`]`), parked: true},
+		{name: "what takes several steps", sends: part(ws.OpText, true, `{"id":1,"method":"listen-metadata-change","params":{"keys":["*"]}}`), parked: true},
+		{name: "a long message", sends: part(ws.OpText, true, long), parked: true},
+		{name: "all of several", sends: append(bytes.Repeat(get, 3), part(ws.OpText, true, pingText)...), parked: true},
+	} {
+		peer := "odd" + strconv.Itoa(i)
+		nc := c.rawReader("r", peer, 0)
+		isParked := func() bool {
+			k := &c.nodes[0].socket(t, peer).sock
+			return k.state.Load() == parked
+		}
+		ann.hears("on-peer-join", "peer_id", peer)
+		eventually(t, "it is parked", isParked)
+		if _, err := nc.Write(odd.sends); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			ann.ok("get-metadata", object{"key": "k"})
+			ann.ok("ping", nil)
+		}
+		if odd.parked {
+			eventually(t, odd.name+": it is parked again", isParked)
+		}
+		_ = nc.Close()
+		ann.hears("on-peer-leave", "peer_id", peer)
+	}
+}
+
+// What may block is done by a fiber that has left; what may not is done where it was read, and has a context to wait by.
+func TestWhoLeaves(t *testing.T) {
+	type where struct{ inline, waits bool }
+	did := make(chan where, 10)
+	look := func(k *call) ([]byte, error) {
+		did <- where{k.conn.fiber.Inline(), fiber.From(k.ctx()) != nil}
+		return empty, nil
+	}
+	odd := map[string]rpcVerb{
+		"test-inline": {run: look, early: true, inline: true},
+		"test-blocks": {run: look, early: true},
+		"test-behind": {early: true, inline: true, run: func(k *call) ([]byte, error) {
+			k.conn.outbox.mu.Lock()
+			defer k.conn.outbox.mu.Unlock()
+			k.conn.answers += 2 * maxQueued
+			return empty, nil
+		}},
+	}
+	for name, v := range odd {
+		v.name = name
+		verbs[name] = v
+		defer delete(verbs, name) // after the nodes have ended
+	}
+	t.Run("nodes", func(t *testing.T) {
+		c := newCluster(t, setup{nodes: 1})
+		ann := c.join(0, "r", "ann", "host", nil)
+		nc := c.rawReader("r", "bob", 0)
+		ann.hears("on-peer-join", "peer_id", "bob")
+		bob := c.nodes[0].socket(t, "bob")
+		send := func(text string) {
+			t.Helper()
+			eventually(t, "it is parked", func() bool { return bob.sock.state.Load() == parked })
+			if _, err := nc.Write(part(ws.OpText, true, text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pad := strings.Repeat(" ", inlineMost)
+		for text, want := range map[string]where{
+			`{"id":1,"method":"test-inline"}`:         {inline: true, waits: true},
+			`{"id":1,"method":"test-blocks"}`:         {},
+			`[{"id":1,"method":"test-inline"}]`:       {waits: true},
+			pad + `{"id":1,"method":"test-inline"}`:   {waits: true},
+			`[{"id":1,"method":"test-blocks"}]` + pad: {},
+		} {
+			send(text)
+			if got := <-did; got != want {
+				t.Errorf("%.40q is done %+v, want %+v", strings.TrimSpace(text), got, want)
+			}
+		}
+		send(`{"id":1,"method":"test-behind"}`)
+		for range 3 {
+			ann.ok("get-metadata", object{"key": "k"})
+		}
+		if bob.outbox.mu.Lock(); bob.answers < 2*maxQueued {
+			t.Error("it is not behind")
+		}
+		bob.answers -= 2 * maxQueued
+		bob.drained.Broadcast()
+		bob.outbox.mu.Unlock()
+		send(pingText)
+	})
+}
+
+// The last socket's end ends the poller, whoever has read it; the next socket has another one.
+func TestLastSocketEnds(t *testing.T) {
+	c := newCluster(t, setup{nodes: 1})
+	for i := range 3 {
+		nc := c.rawReader("r", "p"+strconv.Itoa(i), 0)
+		eventually(t, "it is parked", func() bool {
+			return c.nodes[0].Connections() == 1 && c.nodes[0].socket(t, "p"+strconv.Itoa(i)).sock.state.Load() == parked
+		})
+		_ = nc.Close()
+		eventually(t, "it has gone", func() bool { return c.nodes[0].Connections() == 0 })
+	}
+}

@@ -13,6 +13,9 @@ import (
 	"github.com/hearthstore/hearth/node"
 )
 
+// inlineMost is how long a message may be that others wait for.
+const inlineMost = 16 << 10
+
 // maxBatch bounds the requests of one JSON-RPC batch.
 const maxBatch = 100
 
@@ -37,6 +40,8 @@ type call struct {
 	held int
 	// leave makes the connection end with the reply.
 	leave bool
+	// inline: the method's field of that name.
+	inline bool
 	// alone: it is no part of a batch, so its answer may come later.
 	alone bool
 	// later, if a handler sets it, is the rest of a call that waits for something, and gives its result; what was sent after
@@ -46,6 +51,9 @@ type call struct {
 
 // handle runs one message, a request or a batch, and queues its reply; it reports whether the connection ends with it.
 func (c *conn) handle(text []byte) (leave bool) {
+	if len(text) > inlineMost {
+		c.fiber.Leave()
+	}
 	text = bytes.TrimLeft(text, " \t\r\n")
 	if len(text) == 0 || text[0] != '[' {
 		k := &call{conn: c, alone: true}
@@ -56,6 +64,7 @@ func (c *conn) handle(text []byte) (leave bool) {
 		k.finish()
 		return k.leave
 	}
+	c.fiber.Leave()
 	var batch []json.RawMessage
 	if jsonscan.Count(text, 0, maxBatch) > maxBatch { // decoded, what is small could take a hundred times its bytes
 		c.rejectBatch()
@@ -296,12 +305,21 @@ func (k *call) dispatch() (result []byte, err error) {
 	if k.conn.member == nil && !v.early && (!v.preview || k.conn.implicit == nil) {
 		return nil, hearth.Errorf(hearth.ReasonNotMember, "join first")
 	}
+	if k.inline = v.inline; !v.inline {
+		k.conn.fiber.Leave()
+	}
 	return v.run(k)
 }
 
 // ctx is the context of a call that is answered before the next message is read, so that nobody gives it up meanwhile, and
 // takes one step of the store, or no longer than one may.
-func (k *call) ctx() context.Context { return k.conn.srv.node.CallContext(k.began) }
+func (k *call) ctx() context.Context {
+	ctx := k.conn.srv.node.CallContext(k.began)
+	if k.inline && k.conn.fiber != nil {
+		return k.conn.fiber.Context(ctx)
+	}
+	return ctx
+}
 
 // bind decodes the params into a struct; absent params are an empty object.
 func (k *call) bind(into any) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/labstack/echo/v4/middleware"
 
 	"github.com/hearthstore/hearth/auth"
+	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/internal/netpoll"
 	"github.com/hearthstore/hearth/internal/warm"
 	"github.com/hearthstore/hearth/node"
@@ -59,8 +60,9 @@ type Server struct {
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
-	poller   *netpoll.Poller   // of the connections, while there are any; nil if there is none on this system
-	readers  *warm.Pool[*conn] // each serves one until it is parked, or closed
+	poller   *netpoll.Poller    // of the connections, while there are any; nil if there is none on this system
+	readers  *warm.Pool[*conn]  // each serves one until it is parked, or closed
+	fibers   *fiber.Pool[*conn] // so do these, as long as nothing blocks
 	streams  map[*feed]struct{}
 	draining bool
 	wg       sync.WaitGroup // one for each connection and stream
@@ -87,7 +89,8 @@ func New(o Options) *Server {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{o: o, node: o.Node, log: o.Log, conns: map[*conn]struct{}{}, streams: map[*feed]struct{}{}}
-	s.readers = warm.NewPool((*conn).serve)
+	s.readers = warm.NewPool(func(c *conn) { c.serve(nil) })
+	s.fibers = fiber.NewPool(func(f *fiber.Fiber, c *conn) { c.serve(f) })
 	s.entry = newTurnstile(o.AcceptRate)
 	s.pulse.init(o.silence, &s.wg)
 	s.alarms.init(&s.wg)
@@ -291,6 +294,7 @@ func (s *Server) Close(ctx context.Context) error {
 	go func() { // ends with the connections, each of which is given closeTimeout
 		s.wg.Wait()
 		s.readers.Close()
+		s.fibers.Close()
 		close(done)
 	}()
 	select {

@@ -14,6 +14,8 @@ type rpcVerb struct {
 	run   func(*call) ([]byte, error)
 	early bool // may be called before join
 	write bool // would change the session
+	// inline: what it does is one step of the store, and nothing else for which it might have to wait.
+	inline bool
 	// preview: a 100ms client may call it before join.
 	preview bool
 }
@@ -27,12 +29,12 @@ func init() {
 		"join":                   {run: join, early: true, write: true},
 		"leave":                  {run: leave, write: true},
 		"refresh-token":          {run: refreshToken, early: true},
-		"set-metadata":           {run: setMetadata, write: true},
-		"get-metadata":           {run: getMetadata},
+		"set-metadata":           {run: setMetadata, write: true, inline: true},
+		"get-metadata":           {run: getMetadata, inline: true},
 		"list-metadata":          {run: listMetadata},
 		"update-metadata":        {run: updateMetadata, write: true},
 		"listen-metadata-change": {run: listenMetadata},
-		"broadcast":              {run: broadcast, write: true},
+		"broadcast":              {run: broadcast, write: true, inline: true},
 		"peer-update":            {run: peerUpdate, write: true},
 		"get-peer":               {run: getPeer, preview: true},
 		"find-peer":              {run: findPeer, preview: true},

@@ -3,10 +3,14 @@ package store
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/hearthstore/hearth/internal/fiber"
 )
 
 const (
@@ -14,6 +18,8 @@ const (
 	batchesAtATime = 2
 	// batchMost and batchBytes are how many calls go out together at most, and how many bytes of values; one call may have more.
 	batchMost, batchBytes = 128, 1 << 20
+	// batchSpread is by how much the times of a batch's calls differ at most: it has as long as its last one.
+	batchSpread = 200 * time.Millisecond
 	// waitingMost and waitingBytes are how many calls wait for a lane's next batch at most, and bytes of values. The next one is
 	// refused.
 	waitingMost, waitingBytes = 16 << 10, 32 << 20
@@ -21,6 +27,7 @@ const (
 
 // lane gathers calls that come while others are under way, and sends them together: one write and one read of a connection
 // for all of them. It has no goroutine of its own: whoever finds a batch free sends at once, and hands on to those who wait.
+// Fibers send together what all of a round have to send.
 //
 // What a call is answered doesn't depend on which others go with it, and what was sent is known for each of them. A caller who
 // gives up leaves the rest to the others.
@@ -29,6 +36,7 @@ type lane struct {
 
 	mu      sync.Mutex
 	out     int        // batches under way
+	round   bool       // a round of fibers sends at its end
 	waiting []*waiting // in the order in which they came
 	bytes   int        // of their values
 }
@@ -37,26 +45,43 @@ type lane struct {
 type waiting struct {
 	cmd  *redis.Cmd
 	size int
+	end  time.Time       // when its time is over
 	turn chan []*waiting // the batch that this call has to send, itself in it; nil once it was sent
 	gone bool            // its caller has given up
+
+	fiber *fiber.Fiber // whose call it is; nil for a goroutine's
+	batch []*waiting   // what turn tells a goroutine
+}
+
+// tell tells a call that it has to send a batch, or with nil that it was sent. A fiber goes on with that at once.
+func (w *waiting) tell(r *fiber.Round, batch []*waiting) {
+	if w.fiber == nil {
+		w.turn <- batch
+		return
+	}
+	w.batch = batch
+	w.fiber.Wake(r)
 }
 
 // do sends a command and returns when it was answered, or its caller gives up.
 func (l *lane) do(ctx context.Context, cmd *redis.Cmd) error {
+	f := fiber.From(ctx)
 	l.mu.Lock()
-	if l.out < batchesAtATime {
+	if f == nil && l.out < batchesAtATime {
 		l.out++
 		l.mu.Unlock()
 		err := l.client.Process(ctx, cmd)
 		l.next()
 		return err //nolint:wrapcheck // failure does
 	}
-	w := &waiting{cmd: cmd, turn: make(chan []*waiting, 1)}
-	// From here on another call may send it, and its caller be gone by then: nothing of it may be the caller's.
+	w := &waiting{cmd: cmd, fiber: f}
+	w.end, _ = ctx.Deadline()
 	for i, arg := range cmd.Args() {
 		if b, ok := arg.([]byte); ok {
-			cmd.Args()[i] = slices.Clone(b)
 			w.size += len(b)
+			if f == nil { // another call may send it, and its caller be gone by then: nothing of it may be the caller's
+				cmd.Args()[i] = slices.Clone(b)
+			}
 		}
 	}
 	if len(l.waiting) >= waitingMost || len(l.waiting) > 0 && l.bytes+w.size > waitingBytes {
@@ -64,6 +89,10 @@ func (l *lane) do(ctx context.Context, cmd *redis.Cmd) error {
 		return &unsentError{errCrowded}
 	}
 	l.waiting, l.bytes = append(l.waiting, w), l.bytes+w.size
+	if f != nil {
+		return l.wait(ctx, w) // which unlocks
+	}
+	w.turn = make(chan []*waiting, 1)
 	l.mu.Unlock()
 
 	select {
@@ -77,14 +106,44 @@ func (l *lane) do(ctx context.Context, cmd *redis.Cmd) error {
 	}
 }
 
+// wait is what a fiber does in do, with l.mu held. It does not give up while its call waits for others: they have begun before,
+// so their time ends before its own does, and then it is its turn.
+func (l *lane) wait(ctx context.Context, w *waiting) error {
+	first := !l.round
+	l.round = true
+	l.mu.Unlock()
+	if first {
+		w.fiber.Finally(l.endRound)
+	}
+	w.fiber.Wait()
+	if w.batch == nil {
+		return w.cmd.Err() //nolint:wrapcheck // failure does
+	}
+	w.fiber.Leave() // for as long as the server takes
+	return l.lead(ctx, w, w.batch)
+}
+
+// endRound sends what fibers have to send, if a batch is free.
+func (l *lane) endRound(r *fiber.Round) {
+	l.mu.Lock()
+	l.round = false
+	if l.out == batchesAtATime {
+		l.mu.Unlock()
+		return
+	}
+	l.out++
+	l.hand(r, nil) // which unlocks
+}
+
 // lead sends a batch that has come to a call to send.
 func (l *lane) lead(ctx context.Context, w *waiting, batch []*waiting) error {
+	var round fiber.Round
+	defer round.End()
 	switch {
 	case ctx.Err() != nil: // the rest of the batch is not to blame
 		l.mu.Lock()
 		w.gone = true
-		l.hand(batch)
-		l.mu.Unlock()
+		l.hand(&round, batch)
 		return &unsentError{ctx.Err()}
 	case len(batch) == 1:
 		err := l.client.Process(ctx, w.cmd)
@@ -98,9 +157,10 @@ func (l *lane) lead(ctx context.Context, w *waiting, batch []*waiting) error {
 	// Its deadline is the latest of the batch, since it came last. Who gives up before gives up for itself alone.
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	l.next()
+	runtime.Gosched() // what the calls have changed comes at about the same time: it goes along with their replies
 	for _, other := range batch {
 		if other != w {
-			other.turn <- nil
+			other.tell(&round, nil)
 		}
 	}
 	return w.cmd.Err() //nolint:wrapcheck // failure does
@@ -133,30 +193,43 @@ func (l *lane) leave(ctx context.Context, w *waiting) error {
 
 // next gives the place of a batch that was answered to those who wait.
 func (l *lane) next() {
+	var round fiber.Round
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.hand(nil)
+	l.hand(&round, nil) // which unlocks
+	round.End()
 }
 
 // hand has a batch sent by the call of it that came last and is still there. If none is, the next ones that wait are a batch,
-// and if there are none there is one batch less under way.
-func (l *lane) hand(batch []*waiting) {
+// and if there are none there is one batch less under way. l.mu is held, and free when it returns.
+func (l *lane) hand(r *fiber.Round, batch []*waiting) {
+	leader := l.pick(&batch)
+	l.mu.Unlock()
+	if leader != nil {
+		leader.tell(r, batch)
+	}
+}
+
+// pick returns the call that has to send a batch, or the next one.
+func (l *lane) pick(batch *[]*waiting) *waiting {
 	for {
-		batch = slices.DeleteFunc(batch, func(w *waiting) bool { return w.gone })
-		if len(batch) > 0 {
-			batch[len(batch)-1].turn <- batch
-			return
+		*batch = slices.DeleteFunc(*batch, func(w *waiting) bool { return w.gone })
+		if n := len(*batch); n > 0 {
+			return (*batch)[n-1]
 		}
 		n, size := 0, 0
-		for n < min(len(l.waiting), batchMost) && (n == 0 || size+l.waiting[n].size <= batchBytes) {
-			size += l.waiting[n].size
+		for n < min(len(l.waiting), batchMost) {
+			w := l.waiting[n]
+			if n > 0 && (size+w.size > batchBytes || w.end.Sub(l.waiting[0].end) > batchSpread) {
+				break
+			}
+			size += w.size
 			n++
 		}
 		if n == 0 {
 			l.out--
-			return
+			return nil
 		}
-		batch = slices.Clone(l.waiting[:n])
+		*batch = slices.Clone(l.waiting[:n])
 		l.waiting, l.bytes = slices.Delete(l.waiting, 0, n), l.bytes-size
 	}
 }
@@ -208,6 +281,7 @@ func (l *lanes) of(v verb, key string) *lane {
 func (l *lanes) run(ctx context.Context, v verb, s *redis.Script, keys []string, args []any) ([]any, error) {
 	lane := l.of(v, keys[0])
 	if lane == nil {
+		fiber.From(ctx).Leave()
 		return s.Run(ctx, l.client, keys, args...).Slice() //nolint:wrapcheck // failure does
 	}
 	cmd := evalSha(ctx, s, keys, args)
@@ -215,6 +289,7 @@ func (l *lanes) run(ctx context.Context, v verb, s *redis.Script, keys []string,
 	// What was not executed is tried again as a command that is alone: the server is given the script, the cluster's client
 	// waits for a slot that moves.
 	if redis.HasErrorPrefix(err, "NOSCRIPT") || l.sharded && err != nil && notExecuted(err) && ctx.Err() == nil {
+		fiber.From(ctx).Leave()
 		return s.Run(ctx, l.client, keys, args...).Slice() //nolint:wrapcheck // failure does
 	}
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/internal/redistest"
 	"github.com/hearthstore/hearth/internal/redisurl"
 )
@@ -262,7 +263,11 @@ func TestABatchIsSentByWhoIsThere(t *testing.T) {
 	} else if _, known := sentOf(err); known {
 		t.Error("it knows what became of it")
 	}
-	l.hand([]*waiting{a, b})
+	hand := func(batch ...*waiting) {
+		l.mu.Lock()
+		l.hand(nil, batch)
+	}
+	hand(a, b)
 	if batch := <-a.turn; len(batch) != 1 || batch[0] != a || len(b.turn) != 0 {
 		t.Errorf("of two, one gone, a batch of %d", len(batch))
 	}
@@ -274,11 +279,135 @@ func TestABatchIsSentByWhoIsThere(t *testing.T) {
 		t.Errorf("its batch is %d", len(batch))
 	}
 	l.waiting = []*waiting{a}
-	l.hand([]*waiting{b, c})
+	hand(b, c)
 	if batch := <-a.turn; len(batch) != 1 || l.out != 1 {
 		t.Errorf("where all are gone, %d of those who wait; %d out", len(batch), l.out)
 	}
-	if l.hand([]*waiting{b}); l.out != 0 {
+	if hand(b); l.out != 0 {
 		t.Errorf("where nobody is left %d are out", l.out)
 	}
+}
+
+// round is of fibers that have commands sent by a lane which is answered by a gate.
+type round struct {
+	*crowd
+
+	round fiber.Round
+	pool  *fiber.Pool[fiberCall]
+}
+
+type fiberCall struct {
+	ctx   context.Context //nolint:containedctx // the call's
+	value string
+	then  func(error)
+}
+
+// inRound is inCrowd for fibers, with nothing under way.
+func inRound(t *testing.T, run func(c *round)) {
+	t.Helper()
+	inCrowd(t, func(c *crowd) {
+		r := &round{crowd: c}
+		r.lane = &lane{client: c.lane.client}
+		r.pool = fiber.NewPool(func(f *fiber.Fiber, k fiberCall) {
+			ctx := f.Context(k.ctx)
+			k.then(r.lane.do(ctx, redis.NewCmd(ctx, "x", []byte(k.value))))
+		})
+		c.wg.Go(func() {
+			<-c.gate.open
+			r.pool.Close()
+		})
+		run(r)
+	})
+}
+
+// fiber has a value sent by a fiber of the round.
+func (c *round) fiber(ctx context.Context, value string) {
+	c.pool.Run(&c.round, fiberCall{ctx, value, func(err error) {
+		if err != nil {
+			c.Errorf("%s: %v", value, err)
+		}
+	}})
+}
+
+// What the fibers of a round send goes together at its end, and nobody waits for the answer there.
+func TestFibersOfARoundGoTogether(t *testing.T) {
+	t.Parallel()
+	inRound(t, func(c *round) {
+		sent := func(when string, want ...int) {
+			t.Helper()
+			synctest.Wait()
+			if !slices.Equal(c.gate.sizes[batchesAtATime:], want) {
+				c.Errorf("%s: batches of %v, want %v", when, c.gate.sizes[batchesAtATime:], want)
+			}
+		}
+		for _, n := range []int{5, 3, 2} {
+			for i := range n {
+				c.fiber(c.Context(), strconv.Itoa(i))
+			}
+			if n == 5 {
+				sent("before the end")
+			}
+			c.round.End()
+			synctest.Wait()
+		}
+		sent("while none is answered", 5, 3)
+		c.crowd.lane = c.lane
+		c.call(c.Context(), "a goroutine's", nil)
+		c.after(func(sizes []int, done []string) {
+			if !slices.Equal(sizes[batchesAtATime:], []int{5, 3, 3}) || len(done) != batchesAtATime+11 {
+				c.Errorf("batches of %v, %d calls", sizes, len(done))
+			}
+		})
+	})
+}
+
+// A fiber whose time ends while it waits has sent nothing; the others have.
+func TestAFiberWithoutTimeSendsNothing(t *testing.T) {
+	t.Parallel()
+	inRound(t, func(c *round) {
+		for range batchesAtATime {
+			c.fiber(c.Context(), "first")
+			c.round.End()
+		}
+		short, cancel := context.WithTimeout(c.Context(), time.Second)
+		c.Cleanup(cancel)
+		long, cancelLong := context.WithTimeout(c.Context(), time.Minute)
+		c.Cleanup(cancelLong)
+		late := errors.New("not yet")
+		c.fiber(long, "a")
+		c.pool.Run(&c.round, fiberCall{short, "late", func(err error) { late = err }})
+		c.round.End()
+		<-short.Done()
+		c.after(func(_ []int, done []string) {
+			if was, ok := sentOf(late); !ok || was || !errors.Is(late, context.DeadlineExceeded) {
+				c.Errorf("it got %v", late)
+			}
+			if want := []string{"a", "first", "first", "first", "first"}; !slices.Equal(slices.Sorted(slices.Values(done)), want) {
+				c.Errorf("sent were %q", done)
+			}
+		})
+	})
+}
+
+// A batch has calls whose times end at about the same time.
+func TestCallsOfABatchHaveAsLong(t *testing.T) {
+	t.Parallel()
+	inRound(t, func(c *round) {
+		for range batchesAtATime {
+			c.fiber(c.Context(), "first")
+			c.round.End()
+		}
+		for i := range 6 {
+			ctx, cancel := context.WithTimeout(c.Context(), time.Hour)
+			c.Cleanup(cancel)
+			c.fiber(ctx, strconv.Itoa(i))
+			<-time.After(batchSpread / 2)
+		}
+		c.round.End()
+		c.after(func(sizes []int, _ []string) {
+			if !slices.Equal(sizes[2*batchesAtATime:], []int{3, 3}) {
+				c.Errorf("batches of %v", sizes)
+			}
+		})
+	})
 }

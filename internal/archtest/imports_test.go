@@ -29,9 +29,10 @@ var directions = map[string]row{
 	// Knows what a JSON text is, and not what it says.
 	"internal/jsonscan": {},
 	"internal/warm":     {},
+	"internal/fiber":    {module: []string{"internal/warm"}},
 	"internal/rawio":    {},
 	// Keys and scripts, and nothing else.
-	"store": {module: []string{"."}, others: []string{"github.com/redis/go-redis/v9", "github.com/cespare/xxhash/v2"}},
+	"store": {module: []string{".", "internal/fiber"}, others: []string{"github.com/redis/go-redis/v9", "github.com/cespare/xxhash/v2"}},
 	// Carries bytes and seq and knows no domain.
 	// Of the module it needs the glossary alone: a position in a log is hearth.Cursor.
 	"pubsub": {module: []string{".", "internal/warm"}, others: []string{"github.com/redis/go-redis/v9"}},
@@ -42,9 +43,9 @@ var directions = map[string]row{
 	// together, which never import each other.
 	"node": {module: []string{".", "store", "pubsub", "auth"}, others: []string{anything}},
 	// A transport decodes, calls node and encodes.
-	"httpapi": {module: []string{".", "node", "auth", "internal/netpoll", "internal/rawio", "internal/jsonscan", "internal/warm"}, others: []string{anything}},
+	"httpapi": {module: []string{".", "node", "auth", "internal/fiber", "internal/netpoll", "internal/rawio", "internal/jsonscan", "internal/warm"}, others: []string{anything}},
 	// Knows sockets, and nothing of what they carry.
-	"internal/netpoll": {},
+	"internal/netpoll": {module: []string{"internal/fiber", "internal/rawio"}},
 	// Connects with what HEARTH_REDIS names.
 	"internal/redisurl": {module: []string{"internal/rawio"}, others: []string{"github.com/redis/go-redis/v9"}},
 	"internal/devredis": {others: []string{"github.com/alicebob/miniredis/v2"}},

@@ -231,8 +231,25 @@ var mutants = []mutant{
 		"pubsub", "TestBeginningWithinABatch",
 	},
 	{
-		"a batch of calls is sent by who is still there", "store/batch.go", `slices.DeleteFunc(batch, func(w *waiting) bool { return w.gone })`, `batch`,
+		"a batch of calls is sent by who is still there", "store/batch.go", `slices.DeleteFunc(*batch, func(w *waiting) bool { return w.gone })`, `*batch`,
 		"store", "TestABatchIsSentByWhoIsThere",
+	},
+	{
+		"a batch of calls has those that have as long", "store/batch.go", `|| w.end.Sub(l.waiting[0].end) > batchSpread`, ``,
+		"store", "TestCallsOfABatchHaveAsLong",
+	},
+	{
+		"who is behind holds up nobody else", "httpapi/conn.go", `if c.behind() {`, `if false {`, "httpapi", "TestWhoLeaves",
+	},
+	{
+		"half a message holds up nobody else", "httpapi/park.go", `		c.fiber.Leave()
+	}
+	return c.sock.Read(p)`, `	}
+	return c.sock.Read(p)`, "httpapi", "TestNobodyWaitsForAnother",
+	},
+	{
+		"who is woken before it waits goes on", "internal/fiber/fiber.go", `if f.state.CompareAndSwap(running, waiting) {`, `if true {`,
+		"internal/fiber", "TestWakeBeforeWait",
 	},
 	{
 		"a log begins anew only in the epoch that was heard", "store/lua/rewound.lua", `or epoch ~= ARGV[3] then`, `then`,

@@ -3,13 +3,21 @@
 // ErrUnsupported, and a goroutine has to read. It takes nothing, and knows nothing of what is read.
 package netpoll
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/hearthstore/hearth/internal/fiber"
+)
 
 // ErrUnsupported is what New returns where there is no poller.
 var ErrUnsupported = errors.New("netpoll: not on this system")
 
+// ErrNothing is what Handle.Read returns if nothing is there yet.
+var ErrNothing = errors.New("netpoll: nothing to read")
+
 // Waiter is told that something has come to its socket: bytes, or its end.
 type Waiter interface {
-	// Ready is called by the poller's one goroutine, and must not block. It may come when what it tells of has been read.
-	Ready()
+	// Ready is called by the poller's one goroutine, in a round with all who are told at the same time, and must not block.
+	// It may come when what it tells of has been read.
+	Ready(r *fiber.Round)
 }

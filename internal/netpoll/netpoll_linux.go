@@ -1,10 +1,15 @@
 package netpoll
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"syscall"
+
+	"github.com/hearthstore/hearth/internal/fiber"
+	"github.com/hearthstore/hearth/internal/rawio"
 )
 
 const (
@@ -56,6 +61,7 @@ func New() (*Poller, error) {
 func (p *Poller) Run() {
 	events := make([]syscall.EpollEvent, batch)
 	ready := make([]Waiter, 0, batch)
+	var round fiber.Round
 	_ = p.raw.Read(func(fd uintptr) bool { // is called again when there is more, and returns when the file is closed
 		for {
 			n, err := syscall.EpollWait(int(fd), events, 0)
@@ -67,9 +73,10 @@ func (p *Poller) Run() {
 			}
 			ready = p.waiters(ready[:0], events[:n])
 			for _, w := range ready {
-				w.Ready()
+				w.Ready(&round)
 			}
 			clear(ready)
+			round.End()
 			if n < len(events) {
 				return false
 			}
@@ -117,6 +124,45 @@ func (h *Handle) Pending() bool {
 		pending = err != syscall.EAGAIN
 	})
 	return pending
+}
+
+// Reader reads sockets without waiting, one at a time.
+type Reader struct {
+	try func(fd uintptr) bool
+
+	// Of the read that is under way.
+	p   []byte
+	n   int
+	err error
+}
+
+// Read reads what is there, or returns ErrNothing.
+func (r *Reader) Read(h *Handle, p []byte) (int, error) {
+	if r.try == nil {
+		r.try = r.attempt
+	}
+	r.p, r.n, r.err = p, 0, nil
+	err := h.raw.Read(r.try)
+	r.p = nil
+	if err == nil {
+		err = r.err
+	}
+	return r.n, err //nolint:wrapcheck // as of net.Conn
+}
+
+func (r *Reader) attempt(fd uintptr) bool {
+	n, err := rawio.Read(fd, r.p)
+	switch {
+	case errors.Is(err, syscall.EAGAIN):
+		r.err = ErrNothing
+	case err != nil:
+		r.err = os.NewSyscallError("read", err)
+	case n == 0 && len(r.p) > 0:
+		r.err = io.EOF
+	default:
+		r.n = n
+	}
+	return true
 }
 
 // Remove ends the watch; it has to be called before the socket is closed. Ready may still be running when it returns.

@@ -22,6 +22,12 @@ func (*Poller) Close() error { return nil }
 // Add returns ErrUnsupported.
 func (*Poller) Add(syscall.RawConn, Waiter) (*Handle, error) { return nil, ErrUnsupported }
 
+// Reader is not there on this system.
+type Reader struct{}
+
+// Read returns ErrNothing.
+func (*Reader) Read(*Handle, []byte) (int, error) { return 0, ErrNothing }
+
 // Pending reports true.
 func (*Handle) Pending() bool { return true }
 

@@ -9,13 +9,15 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/hearthstore/hearth/internal/fiber"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type waiter chan struct{}
 
-func (w waiter) Ready() { w <- struct{}{} }
+func (w waiter) Ready(*fiber.Round) { w <- struct{}{} }
 
 // pair returns both ends of a connection.
 func pair(t *testing.T) (ours, theirs *net.TCPConn) {

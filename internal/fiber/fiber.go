@@ -1,0 +1,203 @@
+// Package fiber does short tasks in the goroutine that has something for them, one after the other, for as long as they need
+// not wait. A task that waits for an answer gives the goroutine back, and goes on in the one that brings the answer. So many
+// short tasks that come together cost no switch of goroutines each, and what they send can be sent together, at the end of
+// their round.
+//
+// A task holds up all the others of its round: before it does what may block it calls Leave, and has a goroutine of its own
+// from then on. It must hold no lock while it waits. The package bounds nothing and orders nothing; nor is it a way to do work
+// on several processors, which rounds of several goroutines are.
+package fiber
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hearthstore/hearth/internal/warm"
+)
+
+// kept is how many fibers without a task are kept at most, with a few KiB each.
+const kept = 256
+
+// Round is a goroutine's, for as long as it has tasks to go on with. The zero value is ready for use.
+type Round struct{ last []func(*Round) }
+
+// Finally has f called when the round ends.
+func (r *Round) Finally(f func(*Round)) { r.last = append(r.last, f) }
+
+// End ends the round, after which it can be used for the next one.
+func (r *Round) End() {
+	for i := 0; i < len(r.last); i++ { // one may add another
+		r.last[i](r)
+	}
+	clear(r.last)
+	r.last = r.last[:0]
+}
+
+// move is what a fiber gives its goroutine back for.
+type move int
+
+const (
+	ended  move = iota // its task has
+	waits              // until Wake
+	leaves             // for a goroutine of its own
+)
+
+// States of a fiber.
+const (
+	running int32 = iota
+	waiting       // who takes it out of that has to go on with it
+	woken         // before it waited
+)
+
+// Fiber is what does a task. Its methods are called by the task, but for Wake. A nil Fiber stands for a goroutine.
+type Fiber struct {
+	end   func()          // is called when a task has ended
+	wg    *sync.WaitGroup // of the goroutines of those that left
+	next  func() (move, bool)
+	stop  func()
+	yield func(move) bool
+	state atomic.Int32
+	round *Round // nil while it has a goroutine of its own
+	ctx   fiberContext
+}
+
+// run goes on with the fiber until it gives the goroutine back.
+func (f *Fiber) run(r *Round) {
+	for {
+		f.round = r
+		switch m, _ := f.next(); m {
+		case ended:
+			f.ctx = fiberContext{}
+			f.end()
+			return
+		case leaves:
+			f.wg.Go(func() { f.run(nil) })
+			return
+		case waits:
+			if f.state.CompareAndSwap(running, waiting) {
+				return
+			}
+			f.state.Store(running)
+		}
+	}
+}
+
+// Inline reports whether others wait until the task gives the goroutine back.
+func (f *Fiber) Inline() bool { return f != nil && f.round != nil }
+
+// Leave gives the task a goroutine of its own, in which it may block; until it waits.
+func (f *Fiber) Leave() {
+	if f.Inline() {
+		f.yield(leaves)
+	}
+}
+
+// Finally has do called at the end of the round, or at once if the task has a goroutine of its own.
+func (f *Fiber) Finally(do func(*Round)) {
+	if f.round != nil {
+		f.round.Finally(do)
+		return
+	}
+	var r Round
+	do(&r)
+	r.End()
+}
+
+// Wait returns after Wake, in its round. There is one Wake for each Wait.
+func (f *Fiber) Wait() { f.yield(waits) }
+
+// Wake goes on with a task that waits, in a round of the calling goroutine, and returns when the task gives the goroutine
+// back. One that is only about to wait goes on where it is.
+func (f *Fiber) Wake(r *Round) {
+	if f.state.CompareAndSwap(running, woken) {
+		return
+	}
+	f.state.Store(running)
+	f.run(r)
+}
+
+// fiberContext is a context that knows whose it is.
+type fiberContext struct {
+	context.Context //nolint:containedctx // it is one
+
+	fiber *Fiber
+}
+
+type key struct{}
+
+// Value implements context.Context.
+func (c *fiberContext) Value(k any) any {
+	if k == (key{}) {
+		return c.fiber
+	}
+	return c.Context.Value(k)
+}
+
+// Context returns a context for what the task calls next, which by From may wait as the task does. It ends as a Context once
+// the task calls for another one.
+func (f *Fiber) Context(parent context.Context) context.Context {
+	f.ctx = fiberContext{parent, f}
+	return &f.ctx
+}
+
+// From returns whose context it is; nil if the caller is a goroutine, which waits as such.
+func From(ctx context.Context) *Fiber {
+	f, _ := ctx.Value(key{}).(*Fiber)
+	return f
+}
+
+// Pool has tasks done by fibers that are used again.
+type Pool[T any] struct {
+	do   func(*Fiber, T)
+	idle *warm.Shelf[*worker[T]]
+	wg   sync.WaitGroup
+}
+
+// worker is a fiber with the task that it does.
+type worker[T any] struct {
+	Fiber
+
+	task T
+}
+
+// NewPool returns a pool that does tasks by do, which must not panic.
+func NewPool[T any](do func(*Fiber, T)) *Pool[T] {
+	return &Pool[T]{do: do, idle: warm.NewShelf(kept, func(w *worker[T]) { w.stop() })}
+}
+
+// Run does a task in the calling goroutine, and returns when it ends, waits or leaves.
+func (p *Pool[T]) Run(r *Round, task T) {
+	w, ok := p.idle.Take()
+	if !ok {
+		w = p.hire()
+	}
+	w.task = task
+	w.run(r)
+}
+
+func (p *Pool[T]) hire() *worker[T] {
+	w := &worker[T]{Fiber: Fiber{wg: &p.wg}}
+	w.end = func() {
+		if !p.idle.Put(w) {
+			w.stop()
+		}
+	}
+	w.next, w.stop = iter.Pull(func(yield func(move) bool) {
+		w.yield = yield
+		for more := true; more; more = yield(ended) {
+			p.do(&w.Fiber, w.task)
+			var none T
+			w.task = none
+		}
+	})
+	return w
+}
+
+// Close lets go of all fibers, and returns when those that left have given their goroutines back. All tasks have to have
+// ended, or to end without another Wake.
+func (p *Pool[T]) Close() {
+	p.idle.Close()
+	p.wg.Wait()
+}
