@@ -32,7 +32,7 @@ func init() {
 		"set-metadata":           {run: setMetadata, write: true, inline: true},
 		"get-metadata":           {run: getMetadata, inline: true},
 		"list-metadata":          {run: listMetadata},
-		"update-metadata":        {run: updateMetadata, write: true},
+		"update-metadata":        {run: updateMetadata, write: true, inline: true},
 		"listen-metadata-change": {run: listenMetadata},
 		"broadcast":              {run: broadcast, write: true, inline: true},
 		"peer-update":            {run: peerUpdate, write: true},

@@ -36,7 +36,6 @@ type lane struct {
 
 	mu      sync.Mutex
 	out     int        // batches under way
-	round   bool       // a round of fibers sends at its end
 	waiting []*waiting // in the order in which they came
 	bytes   int        // of their values
 }
@@ -109,12 +108,8 @@ func (l *lane) do(ctx context.Context, cmd *redis.Cmd) error {
 // wait is what a fiber does in do, with l.mu held. It does not give up while its call waits for others: they have begun before,
 // so their time ends before its own does, and then it is its turn.
 func (l *lane) wait(ctx context.Context, w *waiting) error {
-	first := !l.round
-	l.round = true
 	l.mu.Unlock()
-	if first {
-		w.fiber.Finally(l.endRound)
-	}
+	w.fiber.Finally(l)
 	w.fiber.Wait()
 	if w.batch == nil {
 		return w.cmd.Err() //nolint:wrapcheck // failure does
@@ -123,10 +118,9 @@ func (l *lane) wait(ctx context.Context, w *waiting) error {
 	return l.lead(ctx, w, w.batch)
 }
 
-// endRound sends what fibers have to send, if a batch is free.
-func (l *lane) endRound(r *fiber.Round) {
+// EndRound implements fiber.Ender: it sends what fibers have to send, if a batch is free.
+func (l *lane) EndRound(r *fiber.Round) {
 	l.mu.Lock()
-	l.round = false
 	if l.out == batchesAtATime {
 		l.mu.Unlock()
 		return

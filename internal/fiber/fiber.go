@@ -11,6 +11,7 @@ package fiber
 import (
 	"context"
 	"iter"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -21,18 +22,26 @@ import (
 const kept = 256
 
 // Round is a goroutine's, for as long as it has tasks to go on with. The zero value is ready for use.
-type Round struct{ last []func(*Round) }
+type Round struct{ enders []Ender }
 
-// Finally has f called when the round ends.
-func (r *Round) Finally(f func(*Round)) { r.last = append(r.last, f) }
+// Ender has something to do when a round ends, whatever number of tasks has asked for it.
+type Ender interface{ EndRound(r *Round) }
+
+// Finally has e called when the round ends, once.
+func (r *Round) Finally(e Ender) {
+	if !slices.Contains(r.enders, e) {
+		r.enders = append(r.enders, e)
+	}
+}
 
 // End ends the round, after which it can be used for the next one.
 func (r *Round) End() {
-	for i := 0; i < len(r.last); i++ { // one may add another
-		r.last[i](r)
+	for i := 0; i < len(r.enders); i++ { // one may ask for another, or for itself
+		e := r.enders[i]
+		r.enders[i] = nil
+		e.EndRound(r)
 	}
-	clear(r.last)
-	r.last = r.last[:0]
+	r.enders = r.enders[:0]
 }
 
 // move is what a fiber gives its goroutine back for.
@@ -94,14 +103,14 @@ func (f *Fiber) Leave() {
 	}
 }
 
-// Finally has do called at the end of the round, or at once if the task has a goroutine of its own.
-func (f *Fiber) Finally(do func(*Round)) {
+// Finally has e called when the round ends, or at once if the task has a goroutine of its own.
+func (f *Fiber) Finally(e Ender) {
 	if f.round != nil {
-		f.round.Finally(do)
+		f.round.Finally(e)
 		return
 	}
 	var r Round
-	do(&r)
+	e.EndRound(&r)
 	r.End()
 }
 

@@ -13,6 +13,11 @@ import (
 	"go.uber.org/goleak"
 )
 
+// ender is an Ender of its own.
+type ender struct{ do func(*Round) }
+
+func (e *ender) EndRound(r *Round) { e.do(r) }
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A task is done in the goroutine that has it: until it waits, and from then on in the one that wakes it.
@@ -21,13 +26,15 @@ func TestWait(t *testing.T) {
 	var fibers []*Fiber
 	p := NewPool(func(f *Fiber, name string) {
 		did = append(did, name+" begins")
-		f.Finally(func(*Round) { did = append(did, name+" ends its round") })
+		end := &ender{func(*Round) { did = append(did, name+" ends its round") }}
+		f.Finally(end)
+		f.Finally(end) // has no effect
 		if name != "quick" {
 			fibers = append(fibers, f)
 			f.Wait()
-			f.Finally(func(r *Round) {
-				r.Finally(func(*Round) { did = append(did, name+" ends another") })
-			})
+			f.Finally(&ender{func(r *Round) {
+				r.Finally(&ender{func(*Round) { did = append(did, name+" ends another") }})
+			}})
 		}
 		did = append(did, name+" is done")
 	})
@@ -93,7 +100,7 @@ func TestLeave(t *testing.T) {
 			f.Leave() // has no effect
 			<-blocked
 			inline = append(inline, f.Inline())
-			f.Finally(func(*Round) { finally++ })
+			f.Finally(&ender{func(*Round) { finally++ }})
 			if finally != 1 {
 				t.Error("nothing is put off by who has no round")
 			}
@@ -205,7 +212,7 @@ func TestAnyOrder(t *testing.T) {
 			case 0:
 				f.Leave()
 			case 1:
-				f.Finally(func(*Round) { wake <- f })
+				f.Finally(&ender{func(*Round) { wake <- f }})
 				f.Wait()
 			case 2:
 				wake <- f
