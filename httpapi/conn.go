@@ -186,7 +186,10 @@ func (c *conn) read() (code node.CloseCode, reason string, parked bool) {
 			return code, reason, false
 		}
 	}
-	for {
+	for n := 1; ; n++ {
+		if n > inlineMessages { // others wait meanwhile
+			c.fiber.Leave()
+		}
 		text, got, code, reason := c.message()
 		switch got {
 		case gotEnd:
@@ -206,7 +209,7 @@ func (c *conn) read() (code node.CloseCode, reason string, parked bool) {
 			if cap(c.text) > keepText {
 				c.text = nil
 			}
-			if !c.caughtUp() {
+			if !c.wait(c.fiber) {
 				return 0, "", false
 			}
 		case gotControl:
@@ -224,6 +227,8 @@ func (c *conn) panicked(r any) {
 }
 
 const (
+	// inlineMessages is how many messages of a connection are handled while others wait.
+	inlineMessages = 16
 	// keepText is the largest buffer that a connection keeps between messages.
 	keepText = 4 << 10
 	// readStep is how much of an announced frame is allocated before it arrives.
@@ -279,6 +284,7 @@ func (c *conn) message() (text []byte, got int, code node.CloseCode, reason stri
 			return nil, gotEnd, 0, ""
 		}
 		if !h.Fin {
+			c.fiber.Leave() // the rest may be long in coming, with any number of control frames between
 			state = state.Set(ws.StateFragmented)
 			continue
 		}
@@ -288,14 +294,6 @@ func (c *conn) message() (text []byte, got int, code node.CloseCode, reason stri
 		}
 		return c.text, gotMessage, 0, ""
 	}
-}
-
-// caughtUp returns when few enough answers wait that another request may be read; false if the socket is gone.
-func (c *conn) caughtUp() bool {
-	if c.behind() {
-		c.fiber.Leave()
-	}
-	return c.wait()
 }
 
 // header reads a frame's header. Its first byte may be long in coming, the rest not.
@@ -380,7 +378,7 @@ func (c *conn) control(h ws.Header) (code node.CloseCode, reason string, ended b
 	switch h.OpCode {
 	case ws.OpPing:
 		c.prompt(ws.MustCompileFrame(ws.NewPongFrame(body)))
-		return 0, "", !c.caughtUp()
+		return 0, "", !c.wait(c.fiber)
 	case ws.OpClose:
 		code, reason = answerClose(body)
 		return code, reason, true

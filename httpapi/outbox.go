@@ -8,6 +8,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/node"
 )
 
@@ -254,17 +255,16 @@ func (o *outbox) deadline(t time.Time) {
 	}
 }
 
-// behind reports whether wait would have to wait.
-func (o *outbox) behind() bool {
+// wait returns when few enough answers wait that another request may be read; false if the socket is gone. A fiber leaves before
+// it has to wait.
+func (o *outbox) wait(f *fiber.Fiber) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.answers > maxQueued && !o.gone
-}
-
-// wait returns when few enough answers wait that another request may be read; false if the socket is gone.
-func (o *outbox) wait() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	if o.answers > maxQueued && f.Inline() {
+		o.mu.Unlock()
+		f.Leave()
+		o.mu.Lock()
+	}
 	for o.answers > maxQueued && !o.gone {
 		o.drained.Wait()
 	}

@@ -197,7 +197,7 @@ func TestAnswersWait(t *testing.T) {
 	}
 	o.Send([]byte("note"))
 	waited := make(chan bool)
-	go func() { waited <- o.wait() }()
+	go func() { waited <- o.wait(nil) }()
 	select {
 	case <-waited:
 		t.Error("a request is read while more than 1 MiB of answers wait")
@@ -219,7 +219,7 @@ func TestBrokenSocket(t *testing.T) {
 	o.Send([]byte("more"))
 	got := s.finished(t, o)
 	o.Send([]byte("after"))
-	if len(got) != 1 || !s.closed || o.open() || o.wait() || len(o.frames) > 1 {
+	if len(got) != 1 || !s.closed || o.open() || o.wait(nil) || len(o.frames) > 1 {
 		t.Errorf("after an error: %q, closed %v, open %v, waiting %d", got, s.closed, o.open(), len(o.frames))
 	}
 }

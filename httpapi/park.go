@@ -47,8 +47,13 @@ func newScratch() *scratch {
 }
 
 // Read implements io.Reader for a reader that may wait, if it has to.
-func (s *scratch) Read(p []byte) (int, error) {
+func (s *scratch) Read(p []byte) (n int, err error) {
 	c := s.conn
+	defer func() {
+		if n == len(p) {
+			c.sock.doubt()
+		}
+	}()
 	if c.fiber.Inline() {
 		if n, err := s.now.Read(c.sock.handle, p); !errors.Is(err, netpoll.ErrNothing) {
 			return n, err
@@ -68,10 +73,7 @@ func (c *conn) borrow() {
 	if c.br != nil {
 		return
 	}
-	s, ok := scratches.Get().(*scratch)
-	if !ok {
-		s = newScratch()
-	}
+	s := scratches.Get().(*scratch) //nolint:forcetypeassert // there is nothing else in it
 	s.conn = c
 	s.br.Reset(s)
 	c.scratch, c.br, c.text = s, s.br, s.text
@@ -100,6 +102,9 @@ func (c *conn) park() bool {
 	if k.handle == nil || k.poked.Load() {
 		return false
 	}
+	if c.scratch == nil {
+		k.doubt()
+	}
 	c.giveBack()
 	for !k.state.CompareAndSwap(beingRead, parked) {
 		k.state.Store(beingRead)
@@ -125,6 +130,9 @@ func (k *socket) poke() {
 		k.conn.srv.readers.Go(k.conn)
 	}
 }
+
+// doubt is called by the reader when it may have left something that it is not told of: what came at one time is told of once.
+func (k *socket) doubt() { k.state.CompareAndSwap(beingRead, woken) }
 
 // resume reports whether the caller has to see to it that somebody reads.
 func (k *socket) resume() bool {

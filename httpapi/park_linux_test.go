@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gobwas/ws"
 
@@ -213,13 +214,23 @@ func TestWhoLeaves(t *testing.T) {
 		for text, want := range map[string]where{
 			`{"id":1,"method":"test-inline"}`:         {inline: true, waits: true},
 			`{"id":1,"method":"test-blocks"}`:         {},
-			`[{"id":1,"method":"test-inline"}]`:       {waits: true},
-			pad + `{"id":1,"method":"test-inline"}`:   {waits: true},
+			`[{"id":1,"method":"test-inline"}]`:       {},
+			pad + `{"id":1,"method":"test-inline"}`:   {},
 			`[{"id":1,"method":"test-blocks"}]` + pad: {},
 		} {
 			send(text)
 			if got := <-did; got != want {
 				t.Errorf("%.40q is done %+v, want %+v", strings.TrimSpace(text), got, want)
+			}
+		}
+		eventually(t, "it is parked", func() bool { return bob.sock.state.Load() == parked })
+		one := part(ws.OpText, true, `{"method":"test-inline"}`)
+		if _, err := nc.Write(bytes.Repeat(one, inlineMessages+2)); err != nil {
+			t.Fatal(err)
+		}
+		for i := range inlineMessages + 2 {
+			if got := <-did; got.inline != (i < inlineMessages) {
+				t.Errorf("message %d of those that came together is done %+v", i, got)
 			}
 		}
 		send(`{"id":1,"method":"test-behind"}`)
@@ -234,6 +245,34 @@ func TestWhoLeaves(t *testing.T) {
 		bob.outbox.mu.Unlock()
 		send(pingText)
 	})
+}
+
+// A buffer that is full, and ends where a message does, is no sign that nothing is left.
+func TestParkAfterAFullBuffer(t *testing.T) {
+	c := newCluster(t, setup{nodes: 1})
+	nc := c.rawReader("r", "p", 0)
+	eventually(t, "it is parked", func() bool {
+		return c.nodes[0].Connections() == 1 && c.nodes[0].socket(t, "p").sock.state.Load() == parked
+	})
+	const quarter = readBuffer / 4
+	text := `{"id":7,"method":"ping"}`
+	one := part(ws.OpText, true, text+strings.Repeat(" ", quarter-8-len(text)))
+	if len(one) != quarter {
+		t.Fatalf("%d bytes", len(one))
+	}
+	if _, err := nc.Write(bytes.Repeat(one, 8)); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	var got []byte
+	for b := make([]byte, 4096); bytes.Count(got, []byte(`"id":7`)) < 8; {
+		n, err := nc.Read(b)
+		if got = append(got, b[:n]...); err != nil {
+			t.Fatalf("%d of 8 are answered: %v", bytes.Count(got, []byte(`"id":7`)), err)
+		}
+	}
 }
 
 // The last socket's end ends the poller, whoever has read it; the next socket has another one.

@@ -40,7 +40,7 @@ type call struct {
 	held int
 	// leave makes the connection end with the reply.
 	leave bool
-	// inline: the method's field of that name.
+	// inline: it is one that others wait for, and has nothing to wait for but its step of the store.
 	inline bool
 	// alone: it is no part of a batch, so its answer may come later.
 	alone bool
@@ -305,7 +305,7 @@ func (k *call) dispatch() (result []byte, err error) {
 	if k.conn.member == nil && !v.early && (!v.preview || k.conn.implicit == nil) {
 		return nil, hearth.Errorf(hearth.ReasonNotMember, "join first")
 	}
-	if k.inline = v.inline; !v.inline {
+	if k.inline = v.inline && k.conn.fiber.Inline(); !v.inline {
 		k.conn.fiber.Leave()
 	}
 	return v.run(k)
@@ -315,7 +315,7 @@ func (k *call) dispatch() (result []byte, err error) {
 // takes one step of the store, or no longer than one may.
 func (k *call) ctx() context.Context {
 	ctx := k.conn.srv.node.CallContext(k.began)
-	if k.inline && k.conn.fiber != nil {
+	if k.inline {
 		return k.conn.fiber.Context(ctx)
 	}
 	return ctx
@@ -339,6 +339,7 @@ func (k *call) bind(into any) error {
 func (s *Server) rpcFault(k *call, err error) *hearth.Error {
 	e := hearth.AsError(err)
 	if codes(e, true).http >= 500 {
+		k.conn.fiber.Leave() // the log may be slow
 		args := []any{"verb", k.method, "error", e}
 		if m := k.conn.member; m != nil {
 			args = append(args, "room", m.Room(), "peer", m.Peer())

@@ -163,24 +163,38 @@ func (r *room) worked() {
 	r.work()
 }
 
+// turn is work by the crew: other rooms have their turns between two of its own.
+func (r *room) turn() {
+	if r.step() {
+		r.hub.wg.Done()
+	} else {
+		r.hub.crew.Go(r)
+	}
+}
+
 // work takes what was heard until nothing waits, or the room has earned a rest.
 func (r *room) work() {
-	for {
-		began := r.hub.now()
-		r.mu.Lock()
-		r.drain()
-		r.mu.Unlock()
-		if r.inbox.done() {
-			return
-		}
-		if rest := min(restTimes*(r.hub.now()-began), maxRest); rest >= minRest {
-			r.hub.wg.Add(1) // the hub's Close waits for who rests
-			if r.inbox.after(rest, r.worked) {
-				return
-			}
-			r.hub.wg.Done()
-		}
+	for !r.step() {
 	}
+}
+
+// step takes what was heard, and reports whether nothing waits by now, or the room has earned a rest.
+func (r *room) step() bool {
+	began := r.hub.now()
+	r.mu.Lock()
+	r.drain()
+	r.mu.Unlock()
+	if r.inbox.done() {
+		return true
+	}
+	if rest := min(restTimes*(r.hub.now()-began), maxRest); rest >= minRest {
+		r.hub.wg.Add(1) // the hub's Close waits for who rests
+		if r.inbox.after(rest, r.worked) {
+			return true
+		}
+		r.hub.wg.Done()
+	}
+	return false
 }
 
 // drain takes what was heard so far. r.mu is held: whoever looks at or changes the room finds no batch half handed on.

@@ -173,7 +173,7 @@ func newHub(ctx context.Context, cancel context.CancelFunc, o Options) *Hub {
 	}
 	return &Hub{
 		o: o, ctx: ctx, cancel: cancel, ended: ended, began: time.Now(), notices: notices,
-		workers: warm.NewPool((*room).worked), crew: warm.NewCrew((*room).worked),
+		workers: warm.NewPool((*room).worked), crew: warm.NewCrew((*room).turn),
 		rooms: map[string]*room{}, byChan: map[string]*room{}, slots: map[string]*slot{}, links: map[string]*link{},
 		wake: make(chan struct{}, 1), doubts: make(chan *room, 256),
 	}

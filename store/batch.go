@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -69,9 +68,8 @@ func (l *lane) do(ctx context.Context, cmd *redis.Cmd) error {
 	if f == nil && l.out < batchesAtATime {
 		l.out++
 		l.mu.Unlock()
-		err := l.client.Process(ctx, cmd)
-		l.next()
-		return err //nolint:wrapcheck // failure does
+		defer l.next()
+		return l.client.Process(ctx, cmd) //nolint:wrapcheck // failure does
 	}
 	w := &waiting{cmd: cmd, fiber: f}
 	w.end, _ = ctx.Deadline()
@@ -88,12 +86,13 @@ func (l *lane) do(ctx context.Context, cmd *redis.Cmd) error {
 		return &unsentError{errCrowded}
 	}
 	l.waiting, l.bytes = append(l.waiting, w), l.bytes+w.size
-	if f != nil {
-		return l.wait(ctx, w) // which unlocks
+	if f == nil {
+		w.turn = make(chan []*waiting, 1)
 	}
-	w.turn = make(chan []*waiting, 1)
 	l.mu.Unlock()
-
+	if f != nil {
+		return l.wait(ctx, w)
+	}
 	select {
 	case batch := <-w.turn:
 		if batch == nil {
@@ -105,12 +104,10 @@ func (l *lane) do(ctx context.Context, cmd *redis.Cmd) error {
 	}
 }
 
-// wait is what a fiber does in do, with l.mu held. It does not give up while its call waits for others: they have begun before,
-// so their time ends before its own does, and then it is its turn.
+// wait is what a fiber does in do. It does not give up while its call waits for others: they have begun before, so their time
+// ends before its own does, and then it is its turn.
 func (l *lane) wait(ctx context.Context, w *waiting) error {
-	l.mu.Unlock()
-	w.fiber.Finally(l)
-	w.fiber.Wait()
+	w.fiber.Wait(l)
 	if w.batch == nil {
 		return w.cmd.Err() //nolint:wrapcheck // failure does
 	}
@@ -118,15 +115,15 @@ func (l *lane) wait(ctx context.Context, w *waiting) error {
 	return l.lead(ctx, w, w.batch)
 }
 
-// EndRound implements fiber.Ender: it sends what fibers have to send, if a batch is free.
+// EndRound implements fiber.Ender: it sends what fibers have to send, as far as batches are free.
 func (l *lane) EndRound(r *fiber.Round) {
 	l.mu.Lock()
-	if l.out == batchesAtATime {
-		l.mu.Unlock()
-		return
+	for len(l.waiting) > 0 && l.out < batchesAtATime {
+		l.out++
+		l.hand(r, nil) // which unlocks
+		l.mu.Lock()
 	}
-	l.out++
-	l.hand(r, nil) // which unlocks
+	l.mu.Unlock()
 }
 
 // lead sends a batch that has come to a call to send.
@@ -140,24 +137,34 @@ func (l *lane) lead(ctx context.Context, w *waiting, batch []*waiting) error {
 		l.hand(&round, batch)
 		return &unsentError{ctx.Err()}
 	case len(batch) == 1:
-		err := l.client.Process(ctx, w.cmd)
-		l.next()
-		return err //nolint:wrapcheck // failure does
+		defer l.next()
+		return l.client.Process(ctx, w.cmd) //nolint:wrapcheck // failure does
 	}
+	defer func() { // whatever becomes of it: who isn't told waits for ever
+		l.next()
+		l.tell(&round, batch, w)
+	}()
 	pipe := l.client.Pipeline()
 	for _, w := range batch {
 		_ = pipe.Process(ctx, w.cmd) // it is sent by Exec
 	}
 	// Its deadline is the latest of the batch, since it came last. Who gives up before gives up for itself alone.
 	_, _ = pipe.Exec(ctx) // each command has its own error
-	l.next()
-	runtime.Gosched() // what the calls have changed comes at about the same time: it goes along with their replies
-	for _, other := range batch {
-		if other != w {
-			other.tell(&round, nil)
+	return w.cmd.Err()    //nolint:wrapcheck // failure does
+}
+
+// tell tells all of a batch but its sender that it was sent: goroutines first, which go on by themselves.
+func (l *lane) tell(r *fiber.Round, batch []*waiting, sender *waiting) {
+	for _, w := range batch {
+		if w.fiber == nil && w != sender {
+			w.tell(r, nil)
 		}
 	}
-	return w.cmd.Err() //nolint:wrapcheck // failure does
+	for _, w := range batch {
+		if w.fiber != nil && w != sender {
+			w.tell(r, nil)
+		}
+	}
 }
 
 // leave ends the waiting of a caller who gives up. If the call is in a batch by then, nobody knows what becomes of it.
@@ -193,7 +200,7 @@ func (l *lane) next() {
 	round.End()
 }
 
-// hand has a batch sent by the call of it that came last and is still there. If none is, the next ones that wait are a batch,
+// hand has a batch sent by the call of it that has the most time and is still there. If none is, the next ones that wait are a batch,
 // and if there are none there is one batch less under way. l.mu is held, and free when it returns.
 func (l *lane) hand(r *fiber.Round, batch []*waiting) {
 	leader := l.pick(&batch)
@@ -207,8 +214,8 @@ func (l *lane) hand(r *fiber.Round, batch []*waiting) {
 func (l *lane) pick(batch *[]*waiting) *waiting {
 	for {
 		*batch = slices.DeleteFunc(*batch, func(w *waiting) bool { return w.gone })
-		if n := len(*batch); n > 0 {
-			return (*batch)[n-1]
+		if len(*batch) > 0 {
+			return slices.MaxFunc(*batch, func(a, b *waiting) int { return a.end.Compare(b.end) })
 		}
 		n, size := 0, 0
 		for n < min(len(l.waiting), batchMost) {

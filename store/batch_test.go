@@ -374,8 +374,8 @@ func TestAFiberWithoutTimeSendsNothing(t *testing.T) {
 		long, cancelLong := context.WithTimeout(c.Context(), time.Minute)
 		c.Cleanup(cancelLong)
 		late := errors.New("not yet")
-		c.fiber(long, "a")
 		c.pool.Run(&c.round, fiberCall{short, "late", func(err error) { late = err }})
+		c.fiber(long, "a")
 		c.round.End()
 		<-short.Done()
 		c.after(func(_ []int, done []string) {

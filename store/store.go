@@ -18,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/fiber"
 )
 
 // Options says where a store's data is and how it is laid out. The zero value of a field means its default.
@@ -174,6 +175,7 @@ func (s *Store) runFor(ctx context.Context, v verb, room string, w *Writer, more
 		return nil, err
 	}
 	w.Role = role
+	fiber.From(ctx).Leave() // it would wait for calls that have begun since, and have more time left
 	return s.run(ctx, v, keys, w.args(v, room, more...)...)
 }
 

@@ -239,7 +239,7 @@ var mutants = []mutant{
 		"store", "TestCallsOfABatchHaveAsLong",
 	},
 	{
-		"who is behind holds up nobody else", "httpapi/conn.go", `if c.behind() {`, `if false {`, "httpapi", "TestWhoLeaves",
+		"who is behind holds up nobody else", "httpapi/outbox.go", `if o.answers > maxQueued && f.Inline() {`, `if false {`, "httpapi", "TestWhoLeaves",
 	},
 	{
 		"half a message holds up nobody else", "httpapi/park.go", `		c.fiber.Leave()

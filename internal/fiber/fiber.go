@@ -3,8 +3,8 @@
 // short tasks that come together cost no switch of goroutines each, and what they send can be sent together, at the end of
 // their round.
 //
-// A task holds up all the others of its round: before it does what may block it calls Leave, and has a goroutine of its own
-// from then on. It must hold no lock while it waits. The package bounds nothing and orders nothing; nor is it a way to do work
+// A task holds up all the others of its round: before it does what may block, or for long, it calls Leave, and has a goroutine of
+// its own until it ends. It must hold no lock while it waits. The package bounds nothing and orders nothing; nor is it a way to do work
 // on several processors, which rounds of several goroutines are.
 package fiber
 
@@ -27,8 +27,8 @@ type Round struct{ enders []Ender }
 // Ender has something to do when a round ends, whatever number of tasks has asked for it.
 type Ender interface{ EndRound(r *Round) }
 
-// Finally has e called when the round ends, once.
-func (r *Round) Finally(e Ender) {
+// finally has e called when the round ends, once.
+func (r *Round) finally(e Ender) {
 	if !slices.Contains(r.enders, e) {
 		r.enders = append(r.enders, e)
 	}
@@ -96,26 +96,19 @@ func (f *Fiber) run(r *Round) {
 // Inline reports whether others wait until the task gives the goroutine back.
 func (f *Fiber) Inline() bool { return f != nil && f.round != nil }
 
-// Leave gives the task a goroutine of its own, in which it may block; until it waits.
+// Leave gives the task a goroutine of its own, in which it may block, until it ends.
 func (f *Fiber) Leave() {
 	if f.Inline() {
 		f.yield(leaves)
 	}
 }
 
-// Finally has e called when the round ends, or at once if the task has a goroutine of its own.
-func (f *Fiber) Finally(e Ender) {
-	if f.round != nil {
-		f.round.Finally(e)
-		return
-	}
-	var r Round
-	e.EndRound(&r)
-	r.End()
+// Wait returns after Wake, in its round; e is called when the present one ends. There is one Wake for each Wait. Who has left
+// can't wait so.
+func (f *Fiber) Wait(e Ender) {
+	f.round.finally(e)
+	f.yield(waits)
 }
-
-// Wait returns after Wake, in its round. There is one Wake for each Wait.
-func (f *Fiber) Wait() { f.yield(waits) }
 
 // Wake goes on with a task that waits, in a round of the calling goroutine, and returns when the task gives the goroutine
 // back. One that is only about to wait goes on where it is.
@@ -144,17 +137,19 @@ func (c *fiberContext) Value(k any) any {
 	return c.Context.Value(k)
 }
 
-// Context returns a context for what the task calls next, which by From may wait as the task does. It ends as a Context once
-// the task calls for another one.
+// Context returns a context for what the task calls next, which may wait as the task does. It serves until the task calls for
+// another one.
 func (f *Fiber) Context(parent context.Context) context.Context {
 	f.ctx = fiberContext{parent, f}
 	return &f.ctx
 }
 
-// From returns whose context it is; nil if the caller is a goroutine, which waits as such.
+// From returns whose context it is; nil if the caller waits as a goroutine does, since it is one or has left.
 func From(ctx context.Context) *Fiber {
-	f, _ := ctx.Value(key{}).(*Fiber)
-	return f
+	if f, _ := ctx.Value(key{}).(*Fiber); f.Inline() {
+		return f
+	}
+	return nil
 }
 
 // Pool has tasks done by fibers that are used again.

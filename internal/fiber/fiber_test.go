@@ -18,22 +18,23 @@ type ender struct{ do func(*Round) }
 
 func (e *ender) EndRound(r *Round) { e.do(r) }
 
+var nobody = &ender{func(*Round) {}}
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A task is done in the goroutine that has it: until it waits, and from then on in the one that wakes it.
 func TestWait(t *testing.T) {
 	var did []string
 	var fibers []*Fiber
+	end := &ender{func(*Round) { did = append(did, "the round ends") }}
 	p := NewPool(func(f *Fiber, name string) {
 		did = append(did, name+" begins")
-		end := &ender{func(*Round) { did = append(did, name+" ends its round") }}
-		f.Finally(end)
-		f.Finally(end) // has no effect
 		if name != "quick" {
 			fibers = append(fibers, f)
-			f.Wait()
-			f.Finally(&ender{func(r *Round) {
-				r.Finally(&ender{func(*Round) { did = append(did, name+" ends another") }})
+			f.Wait(end)
+			did = append(did, name+" goes on")
+			f.Wait(&ender{func(r *Round) {
+				r.finally(&ender{func(*Round) { did = append(did, name+" has ended its round") }})
 			}})
 		}
 		did = append(did, name+" is done")
@@ -47,13 +48,15 @@ func TestWait(t *testing.T) {
 	first.End()
 	fibers[1].Wake(&second)
 	fibers[0].Wake(&second)
-	did = append(did, "all are done")
+	did = append(did, "all wait again")
 	second.End()
 	second.End() // has nothing any more
+	fibers[0].Wake(&second)
+	fibers[1].Wake(&second)
 	want := []string{
-		"a begins", "quick begins", "quick is done", "b begins", "all wait",
-		"a ends its round", "quick ends its round", "b ends its round",
-		"b is done", "a is done", "all are done", "b ends another", "a ends another",
+		"a begins", "quick begins", "quick is done", "b begins", "all wait", "the round ends",
+		"b goes on", "a goes on", "all wait again", "b has ended its round", "a has ended its round",
+		"a is done", "b is done",
 	}
 	if !slices.Equal(did, want) {
 		t.Errorf("%q", did)
@@ -73,7 +76,7 @@ func TestWakeBeforeWait(t *testing.T) {
 				r.End()
 			}()
 			<-woken
-			f.Wait()
+			f.Wait(nobody)
 			done++
 		}
 	})
@@ -86,34 +89,33 @@ func TestWakeBeforeWait(t *testing.T) {
 	}
 }
 
-// Who has left may block without holding anybody up; once it has waited it is in a round again.
+// Who has left may block without holding anybody up.
 func TestLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		blocked := make(chan struct{})
 		var inline []bool
-		finally := 0
 		var fiber *Fiber
 		p := NewPool(func(f *Fiber, _ int) {
 			fiber = f
 			inline = append(inline, f.Inline())
+			f.Wait(nobody)
+			ctx := f.Context(t.Context())
+			inline = append(inline, f.Inline(), From(ctx) == f)
 			f.Leave()
 			f.Leave() // has no effect
 			<-blocked
-			inline = append(inline, f.Inline())
-			f.Finally(&ender{func(*Round) { finally++ }})
-			if finally != 1 {
-				t.Error("nothing is put off by who has no round")
-			}
-			f.Wait()
-			inline = append(inline, f.Inline())
+			inline = append(inline, f.Inline(), From(ctx) == f)
 		})
-		var r Round
-		p.Run(&r, 0)
-		close(blocked)
-		synctest.Wait()
-		fiber.Wake(&r)
-		if !slices.Equal(inline, []bool{true, false, true}) {
-			t.Errorf("in a round: %v", inline)
+		for range 2 { // the second time by the same one
+			var r Round
+			inline = nil
+			p.Run(&r, 0)
+			fiber.Wake(&r)
+			blocked <- struct{}{}
+			synctest.Wait()
+			if !slices.Equal(inline, []bool{true, true, true, false, false}) {
+				t.Errorf("in a round: %v", inline)
+			}
 		}
 		var none *Fiber
 		if none.Leave(); none.Inline() {
@@ -130,7 +132,7 @@ func TestReuse(t *testing.T) {
 		used := map[*Fiber]int{}
 		p := NewPool(func(f *Fiber, wait bool) {
 			if used[f]++; wait {
-				f.Wait()
+				f.Wait(nobody)
 			}
 		})
 		var r Round
@@ -208,15 +210,18 @@ func TestAnyOrder(t *testing.T) {
 	p := NewPool(func(f *Fiber, task int) {
 		rnd := rand.New(rand.NewPCG(uint64(task), 1))
 		for range rnd.IntN(6) {
-			switch rnd.IntN(3) {
+			switch rnd.IntN(7) {
 			case 0:
 				f.Leave()
-			case 1:
-				f.Finally(&ender{func(*Round) { wake <- f }})
-				f.Wait()
-			case 2:
-				wake <- f
-				f.Wait()
+			case 1, 2, 3:
+				if f.Inline() {
+					f.Wait(&ender{func(*Round) { wake <- f }})
+				}
+			default:
+				if f.Inline() {
+					wake <- f
+					f.Wait(nobody)
+				}
 			}
 			steps.Add(1)
 		}
@@ -280,7 +285,7 @@ func BenchmarkAnswer(b *testing.B) {
 		var waiting []*Fiber
 		p := NewPool(func(f *Fiber, _ int) {
 			waiting = append(waiting, f)
-			f.Wait()
+			f.Wait(nobody)
 		})
 		defer p.Close()
 		var r Round

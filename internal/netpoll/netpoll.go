@@ -1,6 +1,6 @@
 // Package netpoll tells when sockets can be read, so that nobody has to stand by each of them: an idle connection costs
 // an entry here instead of a goroutine with its stack and buffers. It is there on Linux, by epoll; elsewhere New says
-// ErrUnsupported, and a goroutine has to read. It takes nothing, and knows nothing of what is read.
+// ErrUnsupported, and a goroutine has to read. It knows nothing of what is read.
 package netpoll
 
 import (

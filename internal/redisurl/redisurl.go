@@ -112,7 +112,9 @@ func Parse(text string) (*Target, error) {
 // dialRaw has connections without TLS be read and written at less cost than the library's; else they are the same.
 func (t *Target) dialRaw() {
 	by := func(timeout time.Duration) func(ctx context.Context, network, addr string) (net.Conn, error) {
-		d := net.Dialer{Timeout: timeout, KeepAlive: 5 * time.Minute}
+		d := net.Dialer{Timeout: timeout, KeepAliveConfig: net.KeepAliveConfig{
+			Enable: true, Idle: 30 * time.Second, Interval: 5 * time.Second, Count: 3,
+		}}
 		return func(ctx context.Context, network, addr string) (net.Conn, error) {
 			c, err := d.DialContext(ctx, network, addr)
 			if err != nil {

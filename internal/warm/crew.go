@@ -1,6 +1,9 @@
 package warm
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // perWorker is how many tasks may wait for each goroutine of a crew before another one begins.
 const perWorker = 4
@@ -25,6 +28,10 @@ func NewCrew[T any](do func(T)) *Crew[T] {
 // Go has a task done soon.
 func (c *Crew[T]) Go(task T) {
 	c.mu.Lock()
+	if c.first > kept && c.first > len(c.tasks)/2 { // there may always be some that wait
+		c.tasks = slices.Delete(c.tasks, 0, c.first)
+		c.first = 0
+	}
 	c.tasks = append(c.tasks, task)
 	more := len(c.tasks)-c.first > c.active*perWorker
 	if more {

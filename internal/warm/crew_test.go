@@ -81,3 +81,22 @@ func TestCrewBurst(t *testing.T) {
 		}
 	})
 }
+
+// What is done is not kept, also if something always waits.
+func TestCrewThatIsNeverIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c *Crew[int]
+		most := 0
+		c = NewCrew(func(i int) {
+			if most = max(most, len(c.tasks)); i > 0 {
+				c.Go(i - 1)
+			}
+		})
+		c.Go(100 * kept)
+		c.Go(100 * kept)
+		synctest.Wait()
+		if c.Close(); most > 4*kept {
+			t.Errorf("%d were kept", most)
+		}
+	})
+}
