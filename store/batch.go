@@ -47,18 +47,9 @@ type waiting struct {
 	turn chan []*waiting // the batch that this call has to send, itself in it; nil once it was sent
 	gone bool            // its caller has given up
 
-	fiber *fiber.Fiber // whose call it is; nil for a goroutine's
-	batch []*waiting   // what turn tells a goroutine
-}
-
-// tell tells a call that it has to send a batch, or with nil that it was sent. A fiber goes on with that at once.
-func (w *waiting) tell(r *fiber.Round, batch []*waiting) {
-	if w.fiber == nil {
-		w.turn <- batch
-		return
-	}
-	w.batch = batch
-	w.fiber.Wake(r)
+	// Of a fiber's call, which is woken instead of told by turn, and does not give up.
+	fiber *fiber.Fiber
+	batch []*waiting
 }
 
 // do sends a command and returns when it was answered, or its caller gives up.
@@ -148,7 +139,7 @@ func (l *lane) lead(ctx context.Context, w *waiting, batch []*waiting) error {
 	for _, w := range batch {
 		_ = pipe.Process(ctx, w.cmd) // it is sent by Exec
 	}
-	// Its deadline is the latest of the batch, since it came last. Who gives up before gives up for itself alone.
+	// Its deadline is the latest of the batch. Who gives up before gives up for itself alone.
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	return w.cmd.Err()    //nolint:wrapcheck // failure does
 }
@@ -157,12 +148,12 @@ func (l *lane) lead(ctx context.Context, w *waiting, batch []*waiting) error {
 func (l *lane) tell(r *fiber.Round, batch []*waiting, sender *waiting) {
 	for _, w := range batch {
 		if w.fiber == nil && w != sender {
-			w.tell(r, nil)
+			w.turn <- nil
 		}
 	}
 	for _, w := range batch {
 		if w.fiber != nil && w != sender {
-			w.tell(r, nil)
+			w.fiber.Wake(r)
 		}
 	}
 }
@@ -200,13 +191,18 @@ func (l *lane) next() {
 	round.End()
 }
 
-// hand has a batch sent by the call of it that has the most time and is still there. If none is, the next ones that wait are a batch,
-// and if there are none there is one batch less under way. l.mu is held, and free when it returns.
+// hand has a batch sent by the call of it that has the most time and is still there. If none is, the next ones that wait are a
+// batch, and if there are none there is one batch less under way. l.mu is held, and free when it returns.
 func (l *lane) hand(r *fiber.Round, batch []*waiting) {
 	leader := l.pick(&batch)
+	if leader != nil && leader.fiber == nil {
+		leader.turn <- batch // before it can give up: leave looks for it
+		leader = nil
+	}
 	l.mu.Unlock()
-	if leader != nil {
-		leader.tell(r, batch)
+	if leader != nil { // which must not run with the lock held
+		leader.batch = batch
+		leader.fiber.Wake(r)
 	}
 }
 
