@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -410,4 +411,31 @@ func TestCallsOfABatchHaveAsLong(t *testing.T) {
 			}
 		})
 	})
+}
+
+// Who is to send a batch is told while it can't give up: whoever comes to the lock next finds it told.
+func TestWhoIsToSendIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	for range 20_000 {
+		l := &lane{out: 1}
+		w := &waiting{turn: make(chan []*waiting, 1)}
+		handed := false
+		go func() { // until it has handed the batch
+			l.mu.Lock()
+			handed = true
+			l.hand(nil, []*waiting{w})
+		}()
+		for {
+			l.mu.Lock()
+			was, told := handed, len(w.turn)
+			l.mu.Unlock()
+			if was && told == 0 {
+				t.Fatal("it could have given up, and the batch been lost")
+			}
+			if was {
+				break
+			}
+			runtime.Gosched()
+		}
+	}
 }
