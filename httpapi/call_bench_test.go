@@ -14,6 +14,7 @@ import (
 
 	"github.com/hearthstore/hearth/auth"
 	"github.com/hearthstore/hearth/internal/redistest"
+	"github.com/hearthstore/hearth/internal/tcptest"
 	"github.com/hearthstore/hearth/node"
 	"github.com/hearthstore/hearth/store"
 )
@@ -83,7 +84,7 @@ func newStage(tb testing.TB) *stage {
 	}
 	srv := New(Options{Node: n, Verifier: verifier, silence: time.Hour})
 	p := &auth.Principal{Room: stageRoom, User: "ann", Role: "guest", Until: time.Now().Add(time.Hour)}
-	ours, _ := tcpPair(tb)
+	ours, _ := tcptest.Pair(tb)
 	s.conn = newConn(srv, ours, nil, p, "ann")
 	s.conn.shut()
 	tb.Cleanup(func() {

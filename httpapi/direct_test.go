@@ -5,37 +5,17 @@ package httpapi
 import (
 	"bytes"
 	"io"
-	"net"
 	"testing"
 
 	"github.com/gobwas/ws"
 
+	"github.com/hearthstore/hearth/internal/tcptest"
 	"github.com/hearthstore/hearth/node"
 )
 
-// tcpPair returns both ends of a connection.
-func tcpPair(tb testing.TB) (ours, theirs *net.TCPConn) {
-	tb.Helper()
-	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	theirs, err = net.DialTCP("tcp", nil, l.Addr().(*net.TCPAddr)) //nolint:forcetypeassert // it listens by TCP
-	if err != nil {
-		tb.Fatal(err)
-	}
-	ours, err = l.AcceptTCP()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _, _ = ours.Close(), theirs.Close() })
-	return ours, theirs
-}
-
 // A frame for who reads is written by whoever sends it: nothing is queued, copied or allocated.
 func TestDirectWrite(t *testing.T) {
-	ours, theirs := tcpPair(t)
+	ours, theirs := tcptest.Pair(t)
 	o := &outbox{}
 	o.init(ours)
 	frame := bytes.Repeat([]byte("x"), 300)
@@ -62,7 +42,7 @@ func TestDirectWrite(t *testing.T) {
 // What the kernel doesn't take waits, in order, and what has been begun is finished, also if what follows it is dropped.
 func TestDirectWriteThatIsNotTaken(t *testing.T) {
 	for _, slow := range []bool{false, true} {
-		ours, theirs := tcpPair(t)
+		ours, theirs := tcptest.Pair(t)
 		o := &outbox{}
 		o.init(ours)
 		frame := func(i int) []byte { return append(bytes.Repeat([]byte{byte('a' + i%26)}, 10<<10-1), '\n') }

@@ -102,9 +102,6 @@ func (c *conn) park() bool {
 	if k.handle == nil || k.poked.Load() {
 		return false
 	}
-	if c.scratch == nil {
-		k.doubt()
-	}
 	c.giveBack()
 	for !k.state.CompareAndSwap(beingRead, parked) {
 		k.state.Store(beingRead)

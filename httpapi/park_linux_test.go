@@ -15,6 +15,7 @@ import (
 
 	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/internal/netpoll"
+	"github.com/hearthstore/hearth/internal/tcptest"
 )
 
 // readers returns how many goroutines stand in a connection's code.
@@ -78,7 +79,7 @@ func TestIdleConnection(t *testing.T) {
 func TestParkLosesNothing(t *testing.T) {
 	s := newStage(t)
 	c := s.conn
-	ours, theirs := tcpPair(t)
+	ours, theirs := tcptest.Pair(t)
 	p, err := netpoll.New()
 	if err != nil {
 		t.Fatal(err)
@@ -250,27 +251,29 @@ func TestWhoLeaves(t *testing.T) {
 // A buffer that is full, and ends where a message does, is no sign that nothing is left.
 func TestParkAfterAFullBuffer(t *testing.T) {
 	c := newCluster(t, setup{nodes: 1})
-	nc := c.rawReader("r", "p", 0)
-	eventually(t, "it is parked", func() bool {
-		return c.nodes[0].Connections() == 1 && c.nodes[0].socket(t, "p").sock.state.Load() == parked
-	})
 	const quarter = readBuffer / 4
 	text := `{"id":7,"method":"ping"}`
 	one := part(ws.OpText, true, text+strings.Repeat(" ", quarter-8-len(text)))
 	if len(one) != quarter {
 		t.Fatalf("%d bytes", len(one))
 	}
-	if _, err := nc.Write(bytes.Repeat(one, 8)); err != nil {
-		t.Fatal(err)
-	}
-	if err := nc.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	var got []byte
-	for b := make([]byte, 4096); bytes.Count(got, []byte(`"id":7`)) < 8; {
-		n, err := nc.Read(b)
-		if got = append(got, b[:n]...); err != nil {
-			t.Fatalf("%d of 8 are answered: %v", bytes.Count(got, []byte(`"id":7`)), err)
+	for _, peer := range []string{"at once", "parked before"} {
+		nc := c.rawReader("r", peer[:2], 0)
+		if peer != "at once" {
+			eventually(t, "it is parked", func() bool { return c.nodes[0].socket(t, peer[:2]).sock.state.Load() == parked })
+		}
+		if _, err := nc.Write(bytes.Repeat(one, 12)); err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		var got []byte
+		for b := make([]byte, 4096); bytes.Count(got, []byte(`"id":7`)) < 12; {
+			n, err := nc.Read(b)
+			if got = append(got, b[:n]...); err != nil {
+				t.Fatalf("%s: %d of 12 are answered: %v", peer, bytes.Count(got, []byte(`"id":7`)), err)
+			}
 		}
 	}
 }

@@ -330,6 +330,14 @@ func (c *round) fiber(ctx context.Context, value string) {
 	}})
 }
 
+// fill has all batches under way, so that what comes next waits.
+func (c *round) fill() {
+	for range batchesAtATime {
+		c.fiber(c.Context(), "first")
+		c.round.End()
+	}
+}
+
 // What the fibers of a round send goes together at its end, and nobody waits for the answer there.
 func TestFibersOfARoundGoTogether(t *testing.T) {
 	t.Parallel()
@@ -366,10 +374,7 @@ func TestFibersOfARoundGoTogether(t *testing.T) {
 func TestAFiberWithoutTimeSendsNothing(t *testing.T) {
 	t.Parallel()
 	inRound(t, func(c *round) {
-		for range batchesAtATime {
-			c.fiber(c.Context(), "first")
-			c.round.End()
-		}
+		c.fill()
 		short, cancel := context.WithTimeout(c.Context(), time.Second)
 		c.Cleanup(cancel)
 		long, cancelLong := context.WithTimeout(c.Context(), time.Minute)
@@ -394,10 +399,7 @@ func TestAFiberWithoutTimeSendsNothing(t *testing.T) {
 func TestCallsOfABatchHaveAsLong(t *testing.T) {
 	t.Parallel()
 	inRound(t, func(c *round) {
-		for range batchesAtATime {
-			c.fiber(c.Context(), "first")
-			c.round.End()
-		}
+		c.fill()
 		for i := range 6 {
 			ctx, cancel := context.WithTimeout(c.Context(), time.Hour)
 			c.Cleanup(cancel)

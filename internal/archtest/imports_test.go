@@ -62,6 +62,7 @@ var directions = map[string]row{
 	"internal/redistest": {others: []string{anything}, testOnly: true},
 	"internal/archtest":  {testOnly: true},
 	"internal/testlog":   {testOnly: true},
+	"internal/tcptest":   {testOnly: true},
 	"internal/check":     {testOnly: true},
 	"internal/faults":    {testOnly: true},
 	"internal/perf":      {testOnly: true},
@@ -78,7 +79,7 @@ var keepers = map[string][]string{
 	"github.com/alicebob/miniredis": {"internal/devredis", "internal/redistest", "store/storetest"},
 	"go.uber.org/goleak":            {"internal/redistest", "store/storetest"},
 	"github.com/google/go-cmp":      {"internal/redistest", "store/storetest"},
-	"testing":                       {"internal/redistest", "store/storetest"},
+	"testing":                       {"internal/redistest", "internal/tcptest", "store/storetest"},
 	// Reads openapi.yaml and holds answers against it, in tests; the server only hands the file out.
 	"github.com/getkin": nil,
 }

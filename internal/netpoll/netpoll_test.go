@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hearthstore/hearth/internal/fiber"
+	"github.com/hearthstore/hearth/internal/tcptest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -18,28 +19,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type waiter chan struct{}
 
 func (w waiter) Ready(*fiber.Round) { w <- struct{}{} }
-
-// pair returns both ends of a connection.
-func pair(t *testing.T) (ours, theirs *net.TCPConn) {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	a, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _, _ = a.Close(), b.Close() })
-	ours, _ = b.(*net.TCPConn)
-	theirs, _ = a.(*net.TCPConn)
-	return ours, theirs
-}
 
 func start(t *testing.T) *Poller {
 	t.Helper()
@@ -71,7 +50,7 @@ func rawOf(t *testing.T, c *net.TCPConn) syscall.RawConn {
 // none fails if the waiter is told of something that has not come. What comes to another afterwards is told of after it.
 func none(t *testing.T, p *Poller, w waiter) {
 	t.Helper()
-	ours, theirs := pair(t)
+	ours, theirs := tcptest.Pair(t)
 	marker := make(waiter, 10)
 	h, err := p.Add(rawOf(t, ours), marker)
 	if err != nil {
@@ -89,7 +68,7 @@ func none(t *testing.T, p *Poller, w waiter) {
 
 func TestReady(t *testing.T) {
 	p := start(t)
-	ours, theirs := pair(t)
+	ours, theirs := tcptest.Pair(t)
 	w := make(waiter, 10)
 	write := func() {
 		t.Helper()
@@ -145,7 +124,7 @@ func TestManyAtOnce(t *testing.T) {
 	w := make(waiter, 3*batch)
 	var ends []*net.TCPConn
 	for range 2*batch + 5 {
-		ours, theirs := pair(t)
+		ours, theirs := tcptest.Pair(t)
 		h, err := p.Add(rawOf(t, ours), w)
 		if err != nil {
 			t.Fatal(err)
@@ -171,14 +150,14 @@ func TestNumberUsedAgain(t *testing.T) {
 	p := start(t)
 	w := make(waiter, 1000)
 	for range 100 {
-		ours, theirs := pair(t)
+		ours, theirs := tcptest.Pair(t)
 		h, err := p.Add(rawOf(t, ours), w)
 		if err != nil {
 			t.Fatal(err)
 		}
 		h.Remove()
 		_ = ours.Close()
-		next, peer := pair(t)
+		next, peer := tcptest.Pair(t)
 		w2 := make(waiter, 10)
 		h2, err := p.Add(rawOf(t, next), w2)
 		if err != nil {

@@ -11,26 +11,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/hearthstore/hearth/internal/tcptest"
 )
 
 // pair returns the ends of a connection, one of which is wrapped.
 func pair(t *testing.T) (wrapped net.Conn, other *net.TCPConn) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	a, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _, _ = a.Close(), b.Close() })
-	wrapped, other = Wrap(a), b.(*net.TCPConn)
+	ours, other := tcptest.Pair(t)
+	wrapped = Wrap(ours)
 	if _, ok := wrapped.(*conn); !ok {
 		t.Fatalf("it is a %T", wrapped)
 	}
