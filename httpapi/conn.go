@@ -416,7 +416,7 @@ const maxDiscard = 4 << 20
 func newConn(s *Server, nc net.Conn, br *bufio.Reader, p *auth.Principal, wanted string) *conn {
 	c := &conn{srv: s, br: br, wanted: wanted}
 	c.sock.Conn, c.sock.conn = nc, c
-	c.init(&c.sock)
+	c.init(&c.sock, &s.slowReaders)
 	c.ctx, c.cancel = context.WithCancel(context.Background()) // the connection's own life: its handler has returned
 	c.principal.Store(p)
 	return c

@@ -5,6 +5,7 @@ package httpapi
 import (
 	"bytes"
 	"io"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gobwas/ws"
@@ -17,7 +18,7 @@ import (
 func TestDirectWrite(t *testing.T) {
 	ours, theirs := tcptest.Pair(t)
 	o := &outbox{}
-	o.init(ours)
+	o.init(ours, new(atomic.Int64))
 	frame := bytes.Repeat([]byte("x"), 300)
 	got := make([]byte, len(frame))
 	n := testing.AllocsPerRun(100, func() {
@@ -44,7 +45,7 @@ func TestDirectWriteThatIsNotTaken(t *testing.T) {
 	for _, slow := range []bool{false, true} {
 		ours, theirs := tcptest.Pair(t)
 		o := &outbox{}
-		o.init(ours)
+		o.init(ours, new(atomic.Int64))
 		frame := func(i int) []byte { return append(bytes.Repeat([]byte{byte('a' + i%26)}, 10<<10-1), '\n') }
 		send := func(i int) { // one of two is held first, and goes with the other
 			if i%2 == 0 {

@@ -64,6 +64,7 @@ func newMetrics(s *Server) *metrics {
 	m.registry.MustRegister(
 		m.http, m.httpTime, m.calls, m.callTime, info,
 		gauge("hearth_connections", "Open WebSockets.", func() float64 { return float64(s.Connections()) }),
+		counter("hearth_slow_readers_total", "WebSockets closed with 4429 because their client did not read fast enough.", s.slowReaders.Load),
 		gauge("hearth_streams", "Open streams of Server-Sent Events.", func() float64 { return float64(s.Streams()) }),
 		gauge("hearth_members", "Peers whose socket is here.", func() float64 { return float64(s.node.Members()) }),
 		gauge("hearth_rooms_subscribed", "Rooms that this node listens to.", func() float64 { return float64(hub.Rooms()) }),

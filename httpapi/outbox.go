@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -35,7 +36,8 @@ const (
 // other and leave in one write, which is what a frame costs. All else is written at once, and takes along what waits.
 type outbox struct {
 	nc     net.Conn
-	direct direct // used only while no goroutine writes
+	slow   *atomic.Int64 // counts those that are closed as too slow
+	direct direct        // used only while no goroutine writes
 
 	mu      sync.Mutex
 	drained sync.Cond // signaled when answers have been written, or the socket is gone
@@ -51,8 +53,8 @@ type outbox struct {
 	gone    bool    // the socket can't be written to any more
 }
 
-func (o *outbox) init(nc net.Conn) {
-	o.nc = nc
+func (o *outbox) init(nc net.Conn, slow *atomic.Int64) {
+	o.nc, o.slow = nc, slow
 	o.direct.init(nc)
 	o.drained.L = &o.mu
 }
@@ -62,6 +64,7 @@ func (o *outbox) Send(frame []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.queued+len(frame) > maxQueued && !o.closing && !o.gone {
+		o.slow.Add(1)
 		o.frames = o.frames[:o.begun]
 		o.finish(node.CloseTooSlow, "too slow to read: reconnect and resume")
 		return

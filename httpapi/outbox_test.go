@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,7 +56,7 @@ func newOutbox(t *testing.T) (*outbox, *sink) {
 	t.Helper()
 	s := newSink()
 	o := &outbox{}
-	o.init(s)
+	o.init(s, new(atomic.Int64))
 	o.Send([]byte("first|"))
 	<-s.began
 	return o, s
@@ -158,7 +159,7 @@ func TestCorked(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSink()
 			o := &outbox{}
-			o.init(s)
+			o.init(s, new(atomic.Int64))
 			o.cork()
 			c.do(o)
 			var other outbox // which may be given the buffer that was held in

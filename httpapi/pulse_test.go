@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ func newPulse(t *testing.T, n int) (*pulse, []*conn) {
 		s := newSink()
 		close(s.gate)
 		out[i] = &conn{}
-		out[i].init(s)
+		out[i].init(s, new(atomic.Int64))
 		p.add(out[i])
 	}
 	t.Cleanup(func() {

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -57,6 +58,8 @@ type Server struct {
 	entry   *turnstile
 	pulse   pulse
 	alarms  alarms
+	// slowReaders are the connections that were closed as too slow.
+	slowReaders atomic.Int64
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,6 +60,9 @@ func TestSlowReaderComesBack(t *testing.T) {
 		t.Errorf("the others wait %s, not %s", with, without)
 	}
 
+	if metrics := c.do("GET", "/metrics", "", "").is(http.StatusOK).body; !strings.Contains(metrics, "\nhearth_slow_readers_total 1\n") {
+		t.Error("the metrics don't have one slow reader")
+	}
 	slow := c.attach(nc, bufio.NewReader(nc))
 	slow.name, slow.room = "slow", "r"
 	joined := slow.first()
@@ -106,7 +111,7 @@ func TestReaderThatDrips(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
 		o := &outbox{}
-		o.init(ours)
+		o.init(ours, new(atomic.Int64))
 		began := time.Now()
 		ended := make(chan time.Duration, 1)
 		go func() { // ends with the pipe
