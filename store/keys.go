@@ -21,15 +21,10 @@ const slots = 16384
 type keyspace struct {
 	prefix string
 	tags   []string // of the partitions
-	byTag  map[string]int
 }
 
 func newKeyspace(prefix string, partitions int) keyspace {
-	k := keyspace{prefix: prefix, tags: partitionTags(partitions), byTag: map[string]int{}}
-	for p, tag := range k.tags {
-		k.byTag[tag] = p
-	}
-	return k
+	return keyspace{prefix: prefix, tags: partitionTags(partitions)}
 }
 
 // partitionTags returns n short tags whose slots are spread evenly: the i-th lies in the i-th of n equal ranges.
@@ -84,12 +79,6 @@ func (k keyspace) due(p int) string { return k.inPartition(p, "due") }
 
 func (k keyspace) partitionOf(room string) int {
 	return int(xxhash.Sum64String(room) % uint64(len(k.tags)))
-}
-
-// partitionOfKey returns the partition of which a key of one is.
-func (k keyspace) partitionOfKey(key string) int {
-	tag := key[len(k.prefix)+2:]
-	return k.byTag[tag[:strings.IndexByte(tag, '}')]]
 }
 
 func (k keyspace) partitionOfBytes(name []byte) int {

@@ -66,7 +66,7 @@ func New(ctx context.Context, client redis.UniversalClient, o Options) (*Store, 
 	s := &Store{client: client, keys: newKeyspace(o.Prefix, o.Partitions), scripts: scripts, limits: o.Limits}
 	s.rooms.keys = s.keys
 	s.rates.init(o.Limits)
-	s.lanes = newLanes(client, s.keys, sharded)
+	s.lanes = newLanes(client)
 	if err := s.agree(ctx); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,105 @@
+package store
+
+import (
+	"context"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/hearthstore/hearth/internal/fiber"
+)
+
+// lanes are the ways of calls to the store. On a cluster each master has its own, and what they gather is sent to that master's
+// own client: one call that it doesn't take doesn't hold up the others, and no master holds up what goes to another.
+type lanes struct {
+	client  redis.UniversalClient
+	cluster *redis.ClusterClient // nil: there is one server
+	all     *ways                // to that one, or to the cluster while it is not known who has a key
+
+	mu      sync.RWMutex
+	masters map[string]*ways // by address
+}
+
+// ways are the lanes to one server.
+type ways struct {
+	client redis.UniversalClient
+	short  lane // of calls that cost little and are answered by little
+	joins  lane
+}
+
+func newWays(client redis.UniversalClient) *ways {
+	return &ways{client: client, short: lane{client: client}, joins: lane{client: client}}
+}
+
+func newLanes(client redis.UniversalClient) *lanes {
+	l := &lanes{client: client, all: newWays(client), masters: map[string]*ways{}}
+	l.cluster, _ = clustered(client)
+	return l
+}
+
+// to returns the ways to the server that has a key, as far as is known. A master may be another one by now, which then says so.
+func (l *lanes) to(ctx context.Context, key string) *ways {
+	if l.cluster == nil {
+		return l.all
+	}
+	master, err := l.cluster.MasterForKey(ctx, key)
+	if err != nil {
+		return l.all
+	}
+	addr := master.Options().Addr
+	l.mu.RLock()
+	w := l.masters[addr]
+	l.mu.RUnlock()
+	if w != nil && w.client == master {
+		return w
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w = l.masters[addr]; w == nil || w.client != master { // the cluster's client may have made another one
+		w = newWays(master)
+		l.masters[addr] = w
+	}
+	return w
+}
+
+// of returns the lane of a verb; nil for those that go by themselves, because their answers are long or because they are rare.
+func (l *lanes) of(ctx context.Context, v verb, key string) *lane {
+	switch v {
+	case verbSet, verbDelete, verbUpdate, verbBroadcast, verbLeave, verbRenew, verbPeerUpdate, verbGet,
+		verbLockAcquire, verbLockCancel, verbLockRenew, verbLockRelease:
+		return &l.to(ctx, key).short
+	case verbJoin:
+		return &l.to(ctx, key).joins
+	}
+	return nil
+}
+
+// run runs a script and returns what it answered.
+func (l *lanes) run(ctx context.Context, v verb, s *redis.Script, keys []string, args []any) ([]any, error) {
+	lane := l.of(ctx, v, keys[0])
+	if lane == nil {
+		fiber.From(ctx).Leave()
+		return s.Run(ctx, l.client, keys, args...).Slice() //nolint:wrapcheck // failure does
+	}
+	cmd := evalSha(ctx, s, keys, args)
+	err := lane.do(ctx, cmd)
+	// What was not executed is tried again as a command that is alone: the server is given the script; the cluster's client finds
+	// who has the slot now, and waits for one that moves.
+	if redis.HasErrorPrefix(err, "NOSCRIPT") || l.cluster != nil && err != nil && notExecuted(err) && ctx.Err() == nil {
+		fiber.From(ctx).Leave()
+		return s.Run(ctx, l.client, keys, args...).Slice() //nolint:wrapcheck // failure does
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cmd.Slice() //nolint:wrapcheck // failure does
+}
+
+func evalSha(ctx context.Context, s *redis.Script, keys []string, args []any) *redis.Cmd {
+	all := make([]any, 3, 3+len(keys)+len(args))
+	all[0], all[1], all[2] = "evalsha", s.Hash(), len(keys)
+	for _, key := range keys {
+		all = append(all, key)
+	}
+	return redis.NewCmd(ctx, append(all, args...)...)
+}
