@@ -1,16 +1,21 @@
 package store_test
 
 import (
+	"fmt"
 	"regexp"
 	"strconv"
+	"sync"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/internal/redistest"
 	"github.com/hearthstore/hearth/store"
 )
 
-// BenchmarkVerbs runs the hot verbs on a real server, one after another, and tells what of it is the server's own time.
+// BenchmarkVerbs runs the hot verbs on a real server, one after another and many at a time, each caller in a room of its own, and tells
+// what of it is the server's own time: in the script, and in all.
 func BenchmarkVerbs(b *testing.B) {
 	server := redistest.Real(b)
 	client := server.Client(b)
@@ -64,26 +69,53 @@ func BenchmarkVerbs(b *testing.B) {
 			return err
 		}},
 	} {
-		b.Run(bench.name, func(b *testing.B) {
-			w := join(b, "room", "ann")
-			if err := client.ConfigResetStat(b.Context()).Err(); err != nil {
-				b.Fatal(err)
-			}
-			i := 0
-			for b.Loop() {
-				if err := bench.run(b, "room", w, i); err != nil {
+		for _, callers := range []int{1, 64} {
+			b.Run(fmt.Sprintf("%s/%d callers", bench.name, callers), func(b *testing.B) {
+				writers := make([]store.Writer, callers)
+				for i := range writers {
+					writers[i] = join(b, "room-"+strconv.Itoa(i), "ann")
+				}
+				if err := client.ConfigResetStat(b.Context()).Err(); err != nil {
 					b.Fatal(err)
 				}
-				i++
-			}
-			stats, err := client.Info(b.Context(), "commandstats").Result()
-			if err != nil {
-				b.Fatal(err)
-			}
-			if m := regexp.MustCompile(`cmdstat_evalsha:.*usec_per_call=([0-9.]+)`).FindStringSubmatch(stats); m != nil {
-				usec, _ := strconv.ParseFloat(m[1], 64)
-				b.ReportMetric(usec, "redis-µs/call")
-			}
-		})
+				before := serverTime(b, client)
+				b.ResetTimer()
+				var wg sync.WaitGroup
+				for c, w := range writers {
+					wg.Go(func() {
+						for i := c; i < b.N; i += callers {
+							if err := bench.run(b, "room-"+strconv.Itoa(c), w, i); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				wg.Wait()
+				stats, err := client.Info(b.Context(), "commandstats").Result()
+				if err != nil {
+					b.Fatal(err)
+				}
+				if m := regexp.MustCompile(`cmdstat_evalsha:.*usec_per_call=([0-9.]+)`).FindStringSubmatch(stats); m != nil {
+					usec, _ := strconv.ParseFloat(m[1], 64)
+					b.ReportMetric(usec, "redis-µs/script")
+				}
+				b.ReportMetric((serverTime(b, client)-before)*1e6/float64(b.N), "redis-cpu-µs/call")
+			})
+		}
 	}
+}
+
+// serverTime returns the processor time that a server has taken, in seconds.
+func serverTime(b *testing.B, client *redis.Client) (sum float64) {
+	b.Helper()
+	text, err := client.Info(b.Context(), "cpu").Result()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`used_cpu_(?:user|sys):([0-9.]+)`).FindAllStringSubmatch(text, -1) {
+		t, _ := strconv.ParseFloat(m[1], 64)
+		sum += t
+	}
+	return sum
 }
