@@ -12,7 +12,6 @@ import (
 // lanes are the ways of calls to the store. On a cluster each master has its own, and what they gather is sent to that master's
 // own client: one call that it doesn't take doesn't hold up the others, and no master holds up what goes to another.
 type lanes struct {
-	client  redis.UniversalClient
 	cluster *redis.ClusterClient // nil: there is one server
 	all     *ways                // to that one, or to the cluster while it is not known who has a key
 
@@ -32,7 +31,7 @@ func newWays(client redis.UniversalClient) *ways {
 }
 
 func newLanes(client redis.UniversalClient) *lanes {
-	l := &lanes{client: client, all: newWays(client), masters: map[string]*ways{}}
+	l := &lanes{all: newWays(client), masters: map[string]*ways{}}
 	l.cluster, _ = clustered(client)
 	return l
 }
@@ -79,7 +78,7 @@ func (l *lanes) run(ctx context.Context, v verb, s *redis.Script, keys []string,
 	lane := l.of(ctx, v, keys[0])
 	if lane == nil {
 		fiber.From(ctx).Leave()
-		return s.Run(ctx, l.client, keys, args...).Slice() //nolint:wrapcheck // failure does
+		return s.Run(ctx, l.all.client, keys, args...).Slice() //nolint:wrapcheck // failure does
 	}
 	cmd := evalSha(ctx, s, keys, args)
 	err := lane.do(ctx, cmd)
@@ -87,7 +86,7 @@ func (l *lanes) run(ctx context.Context, v verb, s *redis.Script, keys []string,
 	// who has the slot now, and waits for one that moves.
 	if redis.HasErrorPrefix(err, "NOSCRIPT") || l.cluster != nil && err != nil && notExecuted(err) && ctx.Err() == nil {
 		fiber.From(ctx).Leave()
-		return s.Run(ctx, l.client, keys, args...).Slice() //nolint:wrapcheck // failure does
+		return s.Run(ctx, l.all.client, keys, args...).Slice() //nolint:wrapcheck // failure does
 	}
 	if err != nil {
 		return nil, err

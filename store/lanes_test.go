@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"maps"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -26,10 +27,11 @@ func TestEachMasterHasItsLanes(t *testing.T) {
 				if away.Load() {
 					return nil, errors.New("nobody says")
 				}
-				return []redis.ClusterSlot{
-					{Start: 0, End: int(border.Load()) - 1, Nodes: []redis.ClusterNode{{Addr: a}}},
-					{Start: int(border.Load()), End: slots - 1, Nodes: []redis.ClusterNode{{Addr: b}}},
-				}, nil
+				all := []redis.ClusterSlot{{Start: 0, End: int(border.Load()) - 1, Nodes: []redis.ClusterNode{{Addr: a}}}}
+				if border.Load() < slots {
+					all = append(all, redis.ClusterSlot{Start: int(border.Load()), End: slots - 1, Nodes: []redis.ClusterNode{{Addr: b}}})
+				}
+				return all, nil
 			},
 		})
 		defer func() { _ = client.Close() }()
@@ -46,6 +48,9 @@ func TestEachMasterHasItsLanes(t *testing.T) {
 				if !ok {
 					lanes["none"]++
 					continue
+				}
+				if now, err := client.MasterForKey(t.Context(), key); err != nil || now != master {
+					t.Fatalf("%s goes by a client that is not its master's any more (%v)", key, err)
 				}
 				addr := master.Options().Addr
 				if wanted := map[bool]string{true: a, false: b}[int64(crc16(k.tags[k.partitionOf(room)]))%slots < border.Load()]; addr != wanted {
@@ -67,11 +72,24 @@ func TestEachMasterHasItsLanes(t *testing.T) {
 		if len(first) != 2 || first[a] < 300 || first[b] < 300 {
 			t.Errorf("two masters of one half each: %v", first)
 		}
-		border.Store(slots / 4)
-		client.ReloadState(t.Context())
-		<-time.After(time.Second) // in which the library looks, and rests
+		move := func(to int64) {
+			border.Store(to)
+			client.ReloadState(t.Context())
+			<-time.After(5 * time.Minute) // in which the library looks, rests, and closes clients of servers that it has no use for
+			client.ReloadState(t.Context())
+			<-time.After(time.Second)
+		}
+		move(slots / 4)
 		if got := by(); len(got) != 2 || got[a] > 400 || got[a] >= first[a] {
 			t.Errorf("%v once a quarter has moved, %v before", got, first)
+		}
+		move(slots)
+		if got := by(); got[a] != 1000 {
+			t.Errorf("%v once all has moved to one master", got)
+		}
+		move(slots / 2)
+		if got := by(); !maps.Equal(got, first) {
+			t.Errorf("%v once the other is back, %v at first", got, first)
 		}
 	})
 }
