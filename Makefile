@@ -59,6 +59,8 @@ help: ## list these targets
 test: cc ## run all tests, with -race and on a real Redis (installs it on Debian)
 	@sh scripts/ensure-redis.sh
 	HEARTH_TEST_REDIS=required go test -race -count=1 -timeout 14m ./...
+	@# what is counted without the race detector, which takes memory of its own
+	HEARTH_TEST_REDIS=required go test -count=1 -run 'TestCallAllocates|TestIdleConnection' ./httpapi
 
 check: ## check the whole by machines, for many minutes; CHECK=regexp of tests, SEED=n to repeat a run
 	@sh scripts/ensure-redis.sh

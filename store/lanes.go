@@ -82,16 +82,16 @@ func (l *lanes) run(ctx context.Context, v verb, s *redis.Script, keys []string,
 	}
 	cmd := evalSha(ctx, s, keys, args)
 	err := lane.do(ctx, cmd)
+	if err == nil {
+		return cmd.Slice() //nolint:wrapcheck // failure does
+	}
 	// What was not executed is tried again as a command that is alone: the server is given the script; the cluster's client finds
 	// who has the slot now, and waits for one that moves.
-	if redis.HasErrorPrefix(err, "NOSCRIPT") || l.cluster != nil && err != nil && notExecuted(err) && ctx.Err() == nil {
+	if redis.HasErrorPrefix(err, "NOSCRIPT") || l.cluster != nil && notExecuted(err) && ctx.Err() == nil {
 		fiber.From(ctx).Leave()
 		return s.Run(ctx, l.all.client, keys, args...).Slice() //nolint:wrapcheck // failure does
 	}
-	if err != nil {
-		return nil, err
-	}
-	return cmd.Slice() //nolint:wrapcheck // failure does
+	return nil, err
 }
 
 func evalSha(ctx context.Context, s *redis.Script, keys []string, args []any) *redis.Cmd {
