@@ -132,6 +132,7 @@ func (c *conn) serve(f *fiber.Fiber) {
 		f = nil
 	}
 	c.fiber = f
+	c.srv.sender.gather(f)
 	c.borrow()
 	code, reason, parked := c.read()
 	if parked {
@@ -205,6 +206,7 @@ func (c *conn) read() (code node.CloseCode, reason string, parked bool) {
 			if c.implicit != nil {
 				c.implicit.greet()
 			}
+			c.srv.sender.gather(c.fiber)
 			c.uncork()
 			if cap(c.text) > keepText {
 				c.text = nil
@@ -416,7 +418,7 @@ const maxDiscard = 4 << 20
 func newConn(s *Server, nc net.Conn, br *bufio.Reader, p *auth.Principal, wanted string) *conn {
 	c := &conn{srv: s, br: br, wanted: wanted}
 	c.sock.Conn, c.sock.conn = nc, c
-	c.init(&c.sock, &s.slowReaders)
+	c.init(&c.sock, s.sender, &s.slowReaders)
 	c.ctx, c.cancel = context.WithCancel(context.Background()) // the connection's own life: its handler has returned
 	c.principal.Store(p)
 	return c

@@ -1,8 +1,8 @@
 package httpapi
 
 import (
-	"bytes"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,74 +23,96 @@ const (
 	closeTimeout = 2 * time.Second
 	// maxKept bounds the slices that an idle outbox keeps for the next burst.
 	maxKept = 64
-	// maxCorked is how many bytes wait for uncork at most.
+	// maxCorked is how many bytes wait for uncork; with more they don't.
 	maxCorked = 16 << 10
 )
 
-// outbox is a socket's queue of frames. Nobody who queues waits for the socket: a frame is written at once, as much of it
-// as the kernel takes without waiting. The rest and what follows it is queued: a goroutine writes what waits, all of it in
-// one write, and ends when nothing does, so that a socket that is read has none. Frames are never changed: one that goes to
-// many sockets is the same bytes for all.
+// outbox is a socket's queue of frames. Nobody who queues waits for the socket: a Sender sends what waits, as much of it as the
+// kernel takes without waiting. The rest and what follows it is a goroutine's, which writes all that waits in one write and ends
+// when nothing does, so that a socket that is read has none. Frames are never changed: one that goes to many sockets is the same
+// bytes for all.
 //
 // While its reader handles a message it is corked: the reply, what follows the reply, and echoes (see node.Sink) wait for each
-// other and leave in one write, which is what a frame costs. All else is written at once, and takes along what waits.
+// other and leave in one write, which is what a frame costs. All else is sent as soon as may be, and takes along what waits.
 type outbox struct {
 	nc     net.Conn
+	fd     int // of the socket; noFD if only nc can write to it
+	sender *Sender
+	next   *outbox       // while it is posted, the sender's
 	slow   *atomic.Int64 // counts those that are closed as too slow
-	direct direct        // used only while no goroutine writes
 
 	mu      sync.Mutex
-	drained sync.Cond // signaled when answers have been written, or the socket is gone
-	frames  [][]byte
+	drained sync.Cond // signaled when something has been written, or the socket is gone
+	frames  [][]byte  // that wait
+	flight  [][]byte  // that the sender is sending
 	spare   [][]byte
-	begun   int // 1 if a part of the first frame has been written
-	queued  int // bytes of notifications that wait or are being written; bounded by maxQueued
-	answers int // bytes of replies and snapshots that do; the connection's reader waits for them
+	begun   int                           // 1 if a part of the first frame has been written
+	queued  int                           // bytes of notifications that wait or are being written; bounded by maxQueued
+	answers int                           // bytes of replies and snapshots that do; the connection's reader waits for them
+	flown   struct{ queued, answers int } // those of the flight
+	state   transit
 	corked  bool
-	held    *[]byte // frames that wait for uncork, from heldBuffers; nil for none
-	writing bool    // a goroutine is
-	closing bool    // a close frame was queued: nothing follows it
-	gone    bool    // the socket can't be written to any more
+	closing bool // a close frame was queued: nothing follows it
+	gone    bool // the socket can't be written to any more
 }
 
-func (o *outbox) init(nc net.Conn, slow *atomic.Int64) {
-	o.nc, o.slow = nc, slow
-	o.direct.init(nc)
+// transit is who sees to what waits.
+type transit int8
+
+const (
+	resting transit = iota // nobody: nothing does, or it is corked
+	posted                 // the sender will send it
+	flying                 // the sender is sending; what has come since then waits
+	writing                // a goroutine writes
+)
+
+func (o *outbox) init(nc net.Conn, sender *Sender, slow *atomic.Int64) {
+	o.nc, o.fd, o.sender, o.slow = nc, fdOf(nc), sender, slow
 	o.drained.L = &o.mu
 }
 
 // Send implements node.Sink.
 func (o *outbox) Send(frame []byte) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	defer o.release(true)
+	o.note(frame)
+}
+
+// Echo implements node.Sink.
+func (o *outbox) Echo(frame []byte) {
+	o.mu.Lock()
+	defer o.release(false)
+	o.note(frame)
+}
+
+// note queues a notification. o.mu is held.
+func (o *outbox) note(frame []byte) {
+	if o.state == posted && o.queued+o.answers+len(frame) > joinSize { // before it is too slow it is to have a chance
+		o.mu.Unlock()
+		o.sender.send()
+		o.mu.Lock()
+	}
 	if o.queued+len(frame) > maxQueued && !o.closing && !o.gone {
 		o.slow.Add(1)
 		o.frames = o.frames[:o.begun]
 		o.finish(node.CloseTooSlow, "too slow to read: reconnect and resume")
 		return
 	}
-	o.queued += o.push(frame)
-}
-
-// Echo implements node.Sink.
-func (o *outbox) Echo(frame []byte) {
-	if !o.hold(frame) {
-		o.Send(frame)
-	}
+	o.queued += o.put(frame)
 }
 
 // Snapshot implements node.Sink; replies go the same way.
 func (o *outbox) Snapshot(frame []byte) {
-	if !o.hold(frame) {
-		o.prompt(frame)
-	}
+	o.mu.Lock()
+	defer o.release(false)
+	o.answers += o.put(frame)
 }
 
 // prompt queues a frame that is no notification of a change and that the reader does not wait for.
 func (o *outbox) prompt(frame []byte) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.answers += o.push(frame)
+	defer o.release(true)
+	o.answers += o.put(frame)
 }
 
 // cork is called by the reader, and uncork by it soon after.
@@ -102,100 +124,130 @@ func (o *outbox) cork() {
 
 func (o *outbox) uncork() {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.corked = false; o.held != nil {
-		o.answers += o.push(nil)
-	}
-}
-
-// hold has a frame wait for uncork, or reports that it can't.
-func (o *outbox) hold(frame []byte) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.corked || o.writing || o.closing || o.gone {
-		return false
-	}
-	if o.held == nil {
-		if len(frame) > maxCorked {
-			return false
-		}
-		o.held = heldBuffers.Get().(*[]byte) //nolint:forcetypeassert // there is nothing else in it
-	} else if len(*o.held)+len(frame) > maxCorked {
-		return false
-	}
-	*o.held = append(*o.held, frame...)
-	return true
-}
-
-var heldBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
-
-// unhold frees the outbox of what it holds. o.mu is held.
-func (o *outbox) unhold() {
-	if o.held != nil {
-		*o.held = (*o.held)[:0]
-		heldBuffers.Put(o.held)
-		o.held = nil
-	}
+	defer o.release(true)
+	o.corked = false
 }
 
 // Close implements node.Sink.
 func (o *outbox) Close(code node.CloseCode, reason string) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	defer o.release(true)
 	o.finish(code, reason)
 }
 
+// finish queues a close frame. o.mu is held.
 func (o *outbox) finish(code node.CloseCode, reason string) {
 	if o.closing || o.gone {
 		return
 	}
-	o.push(ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusCode(code), reason))))
-	if o.gone {
-		return
-	}
-	o.closing = true
-	if !o.writing {
-		o.closeWrite()
-	}
+	o.put(ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusCode(code), reason))))
+	o.closing, o.corked = true, false
 	// The reader, too, ends soon, whether or not the other side answers.
 	_ = o.nc.SetReadDeadline(time.Now().Add(closeTimeout))
 }
 
-// push writes a frame after what is held, or what of it can't be written at once has to wait; it returns how much that is.
-// o.mu is held.
-func (o *outbox) push(frame []byte) (waits int) {
-	defer o.unhold()
+// put queues a frame and returns how many bytes of it wait. o.mu is held.
+func (o *outbox) put(frame []byte) int {
 	if o.closing || o.gone {
 		return 0
 	}
-	if o.held != nil {
-		*o.held = append(*o.held, frame...)
-		frame = *o.held
-	}
-	if !o.writing {
-		n, err := o.direct.write(frame)
-		switch {
-		case err != nil:
-			o.fail()
-			return 0
-		case n == len(frame):
-			return 0
-		case n > 0:
-			frame, o.begun = frame[n:], 1
-		}
-	}
-	if o.held != nil {
-		frame = bytes.Clone(frame)
-	}
 	o.frames = append(o.frames, frame)
-	if !o.writing {
-		o.writing = true
-		go o.write() // ends when nothing waits, at the latest when the socket is closed
-	}
 	return len(frame)
 }
 
-// fail gives a socket up that can't be written to. o.mu is held.
+// release unlocks the outbox, and sees to it that what waits is sent; unless now is said it may wait for uncork.
+func (o *outbox) release(now bool) {
+	kick := false
+	if o.state == resting && len(o.frames) > 0 && !o.gone && (now || !o.corked || o.queued+o.answers > maxCorked) {
+		if kick = o.fd != noFD; kick {
+			o.state = posted
+			o.sender.post(o)
+		} else {
+			o.state = writing
+			go o.write() // ends when nothing waits, at the latest when the socket is closed
+		}
+	}
+	o.mu.Unlock()
+	if kick {
+		o.sender.kick()
+	}
+}
+
+// load is called by the sender of what is posted: it returns what is to be sent, in one piece, which may have to be put together in
+// space; nothing if there is nothing for the sender.
+func (o *outbox) load(space *[]byte) []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	size := 0
+	for _, f := range o.frames {
+		size += len(f)
+	}
+	switch {
+	case o.gone || size == 0:
+		o.state = resting
+		return nil
+	case size > joinSize && len(o.frames) > 1:
+		o.state = writing
+		go o.write() // as in release
+		return nil
+	}
+	o.state = flying
+	o.flight, o.frames, o.spare = o.frames, o.spare, nil
+	o.flown.queued, o.flown.answers = o.queued, o.answers
+	if len(o.flight) == 1 {
+		return o.flight[0]
+	}
+	begin := len(*space)
+	for _, f := range o.flight {
+		*space = append(*space, f...)
+	}
+	return (*space)[begin:]
+}
+
+// sent is called by the sender with how much of what load returned was taken.
+func (o *outbox) sent(n int, err error) {
+	o.mu.Lock()
+	defer o.release(true) // what has come meanwhile may be no reader's
+	flight := o.flight
+	o.flight, o.state = nil, resting
+	if err != nil && !o.gone {
+		o.fail()
+	}
+	if o.gone {
+		o.drained.Broadcast()
+		return
+	}
+	left := flight
+	for len(left) > 0 && n >= len(left[0]) {
+		n -= len(left[0])
+		left = left[1:]
+	}
+	if len(left) > 0 { // the kernel takes no more
+		if n > 0 {
+			left[0], o.begun = left[0][n:], 1
+		}
+		o.frames = slices.Concat(left, o.frames)
+		o.state = writing
+		go o.write() // as in release
+		return
+	}
+	o.wrote(flight, o.flown.queued, o.flown.answers)
+	if o.closing && len(o.frames) == 0 {
+		o.closeWrite()
+	}
+}
+
+// wrote takes note that frames have been written. o.mu is held.
+func (o *outbox) wrote(frames [][]byte, queued, answers int) {
+	o.queued -= queued // what was queued meanwhile stays counted
+	o.answers -= answers
+	if clear(frames); cap(frames) <= maxKept {
+		o.spare = frames[:0]
+	}
+	o.drained.Broadcast()
+}
+
+// fail gives a socket up that can't be written to. o.mu is held, and nobody is sending.
 func (o *outbox) fail() {
 	o.gone = true
 	_ = o.nc.Close()
@@ -214,31 +266,19 @@ func (o *outbox) write() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for len(o.frames) > 0 && !o.gone {
-		batch := o.frames
-		o.frames, o.spare, o.begun = o.spare[:0], nil, 0
+		frames := o.frames
+		o.frames, o.spare, o.begun = o.spare, nil, 0
 		queued, answers := o.queued, o.answers
 		o.mu.Unlock()
-		err := writeAll(o.nc, batch)
+		err := writeAll(o.nc, frames)
 		o.mu.Lock()
-		// What was queued meanwhile stays counted.
-		o.queued -= queued
-		o.answers -= answers
-		if clear(batch); cap(batch) <= maxKept {
-			o.spare = batch[:0]
-		}
-		if err != nil {
+		if o.wrote(frames, queued, answers); err != nil {
 			o.fail()
-			break
 		}
-		o.drained.Broadcast()
 	}
-	o.writing = false
-	switch {
-	case o.gone:
-	case o.closing:
+	o.state = resting
+	if o.closing && !o.gone {
 		o.closeWrite()
-	default:
-		_ = o.nc.SetWriteDeadline(time.Time{}) // a deadline that has passed would end what is written directly
 	}
 }
 
@@ -274,12 +314,15 @@ func (o *outbox) wait(f *fiber.Fiber) bool {
 	return !o.gone
 }
 
-// shut makes the outbox drop whatever else is queued; the socket is the caller's to close.
+// shut makes the outbox drop whatever else is queued; when it returns nobody writes to the socket by its number, and it may be
+// closed.
 func (o *outbox) shut() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.gone = true
-	o.unhold()
+	for o.state == flying {
+		o.drained.Wait()
+	}
 	o.drained.Broadcast()
 }
 

@@ -190,6 +190,7 @@ func TestWhoLeaves(t *testing.T) {
 			k.conn.outbox.mu.Lock()
 			defer k.conn.outbox.mu.Unlock()
 			k.conn.answers += 2 * maxQueued
+			k.conn.outbox.state = writing // as if a goroutine did
 			return empty, nil
 		}},
 	}
@@ -242,6 +243,7 @@ func TestWhoLeaves(t *testing.T) {
 			t.Error("it is not behind")
 		}
 		bob.answers -= 2 * maxQueued
+		bob.outbox.state = resting
 		bob.drained.Broadcast()
 		bob.outbox.mu.Unlock()
 		send(pingText)

@@ -29,7 +29,8 @@ type pulse struct {
 	every time.Duration // a turn
 	now   atomic.Int64  // turns so far
 
-	wg *sync.WaitGroup // its goroutine's
+	wg     *sync.WaitGroup // its goroutine's
+	sender *Sender         // of the pings
 
 	mu    sync.Mutex
 	slots [pulseTurns + 1]map[*conn]struct{}
@@ -47,8 +48,8 @@ type beat struct {
 	unanswered int
 }
 
-func (p *pulse) init(silence time.Duration, wg *sync.WaitGroup) {
-	p.every, p.wg = silence/pulseTurns, wg
+func (p *pulse) init(silence time.Duration, wg *sync.WaitGroup, sender *Sender) {
+	p.every, p.wg, p.sender = silence/pulseTurns, wg, sender
 	for i := range p.slots {
 		p.slots[i] = map[*conn]struct{}{}
 	}
@@ -126,6 +127,8 @@ func (p *pulse) turn() {
 		p.put(c, next)
 	}
 	p.mu.Unlock()
+	p.sender.Begin()
+	defer p.sender.End()
 	for _, c := range silent {
 		c.prompt(pingFrame)
 	}

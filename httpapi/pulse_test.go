@@ -16,13 +16,13 @@ import (
 func newPulse(t *testing.T, n int) (*pulse, []*conn) {
 	t.Helper()
 	p, wg := &pulse{}, &sync.WaitGroup{}
-	p.init(1000*time.Hour, wg)
+	p.init(1000*time.Hour, wg, testSender)
 	out := make([]*conn, n)
 	for i := range out {
 		s := newSink()
 		close(s.gate)
 		out[i] = &conn{}
-		out[i].init(s, new(atomic.Int64))
+		out[i].init(s, testSender, new(atomic.Int64))
 		p.add(out[i])
 	}
 	t.Cleanup(func() {
@@ -49,7 +49,7 @@ func (c *conn) sent(t *testing.T) (pings int, closed bool) {
 	eventually(t, "the outbox is empty", func() bool {
 		c.outbox.mu.Lock()
 		defer c.outbox.mu.Unlock()
-		return !c.writing
+		return c.state == resting
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()

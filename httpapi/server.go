@@ -40,8 +40,10 @@ type Options struct {
 	PublicWSURL string
 	// MetricsElsewhere leaves /metrics out: Metrics is served somewhere else.
 	MetricsElsewhere bool
-	Log              *slog.Logger
-	Version          string
+	// Sender sends for the WebSockets; the node's bursts are to be its own. The server makes one if it is given none.
+	Sender  *Sender
+	Log     *slog.Logger
+	Version string
 
 	greetAfter time.Duration // greetAfter, but in tests
 	heartbeat  time.Duration // heartbeat, but in tests
@@ -56,6 +58,7 @@ type Server struct {
 	echo    *echo.Echo
 	metrics *metrics
 	entry   *turnstile
+	sender  *Sender
 	pulse   pulse
 	alarms  alarms
 	// slowReaders are the connections that were closed as too slow.
@@ -91,11 +94,14 @@ func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{o: o, node: o.Node, log: o.Log, conns: map[*conn]struct{}{}, streams: map[*feed]struct{}{}}
+	if o.Sender == nil {
+		o.Sender = NewSender(true)
+	}
+	s := &Server{o: o, sender: o.Sender, node: o.Node, log: o.Log, conns: map[*conn]struct{}{}, streams: map[*feed]struct{}{}}
 	s.readers = warm.NewPool(func(c *conn) { c.serve(nil) })
 	s.fibers = fiber.NewPool(func(f *fiber.Fiber, c *conn) { c.serve(f) })
 	s.entry = newTurnstile(o.AcceptRate)
-	s.pulse.init(o.silence, &s.wg)
+	s.pulse.init(o.silence, &s.wg, s.sender)
 	s.alarms.init(&s.wg)
 	s.metrics = newMetrics(s)
 	s.echo = echo.New()
@@ -298,6 +304,7 @@ func (s *Server) Close(ctx context.Context) error {
 		s.wg.Wait()
 		s.readers.Close()
 		s.fibers.Close()
+		s.sender.Close()
 		close(done)
 	}()
 	select {

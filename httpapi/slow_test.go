@@ -111,7 +111,7 @@ func TestReaderThatDrips(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
 		o := &outbox{}
-		o.init(ours, new(atomic.Int64))
+		o.init(ours, testSender, new(atomic.Int64))
 		began := time.Now()
 		ended := make(chan time.Duration, 1)
 		go func() { // ends with the pipe
@@ -145,8 +145,8 @@ func TestReaderThatDrips(t *testing.T) {
 		synctest.Wait()
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		if !o.gone || o.writing {
-			t.Errorf("gone %v, writing %v", o.gone, o.writing)
+		if !o.gone || o.state != resting {
+			t.Errorf("gone %v, state %v", o.gone, o.state)
 		}
 	})
 }

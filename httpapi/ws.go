@@ -70,6 +70,7 @@ func (c *conn) turnAway(code node.CloseCode, reason string) {
 	c.Close(code, reason)
 	go func() { // ends within closeTimeout
 		c.discard()
+		c.shut()
 		_ = c.nc.Close()
 		c.cancel()
 	}()

@@ -34,7 +34,9 @@ type Options struct {
 	// Encode turns a notification into the bytes that sockets are sent: it is called once a notification, however many
 	// sockets get it. params appends the notification's params to what it is given.
 	Encode func(method string, params func(dst []byte) []byte) []byte
-	Log    *slog.Logger
+	// Burst, if it is not nil, is told of times in which much is given to members' sinks.
+	Burst pubsub.Burst
+	Log   *slog.Logger
 
 	cursorEvery  time.Duration // cursorEvery, but in tests
 	revokedEvery time.Duration // revokedEvery, but in tests
@@ -87,7 +89,7 @@ func New(o Options) *Node {
 	n.cursors.init(cmp.Or(o.cursorEvery, cursorEvery), o.Encode)
 	n.revoked.init(n, cmp.Or(o.revokedEvery, revokedEvery))
 	n.hub = pubsub.New(pubsub.Options{
-		Client: o.Client, Channel: o.Store.Channel, Probes: n.probes(), Read: n.readLog, Decode: n.decode, Log: o.Log,
+		Client: o.Client, Channel: o.Store.Channel, Probes: n.probes(), Read: n.readLog, Decode: n.decode, Log: o.Log, Burst: o.Burst,
 		Heads: o.Store.Heads, Rewound: n.rewound,
 		Notices: []pubsub.Notice{{Channel: o.Store.RevokedChannel(), Heard: n.revoked.hear, Missed: n.revoked.suspect}},
 	})

@@ -142,9 +142,7 @@ func (r *room) heard(text string) {
 	case wake: // instead of who rests, and is counted
 		r.begin()
 	case full:
-		r.mu.Lock()
-		r.drain()
-		r.mu.Unlock()
+		r.drainIn(r.hub.o.Burst)
 	}
 }
 
@@ -165,7 +163,7 @@ func (r *room) worked() {
 
 // turn is work by the crew: other rooms have their turns between two of its own.
 func (r *room) turn() {
-	if r.step() {
+	if r.step(noBurst{}) { // the crew's is of several rooms
 		r.hub.wg.Done()
 	} else {
 		r.hub.crew.Go(r)
@@ -174,16 +172,14 @@ func (r *room) turn() {
 
 // work takes what was heard until nothing waits, or the room has earned a rest.
 func (r *room) work() {
-	for !r.step() {
+	for !r.step(r.hub.o.Burst) {
 	}
 }
 
-// step takes what was heard, and reports whether nothing waits by now, or the room has earned a rest.
-func (r *room) step() bool {
+// step takes what was heard, in a burst, and reports whether nothing waits by now, or the room has earned a rest.
+func (r *room) step(b Burst) bool {
 	began := r.hub.now()
-	r.mu.Lock()
-	r.drain()
-	r.mu.Unlock()
+	r.drainIn(b)
 	if r.inbox.done() {
 		return true
 	}
@@ -195,6 +191,14 @@ func (r *room) step() bool {
 		r.hub.wg.Done()
 	}
 	return false
+}
+
+func (r *room) drainIn(b Burst) {
+	b.Begin()
+	defer b.End() // with the room unlocked
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.drain()
 }
 
 // drain takes what was heard so far. r.mu is held: whoever looks at or changes the room finds no batch half handed on.

@@ -52,10 +52,16 @@ func (e *crowdEar) Lost() { e.ear.Errorf("%s is lost at %d", e.name, e.next) }
 // newCrowd returns a hub that is subscribed to one room, whose log has a session.
 func newCrowd(tb testing.TB) (*Hub, *room, *fakeLog) {
 	tb.Helper()
+	return newCrowdThat(tb, nil)
+}
+
+// newCrowdThat returns one that tells of its bursts.
+func newCrowdThat(tb testing.TB, b Burst) (*Hub, *room, *fakeLog) {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &fakeLog{}
 	l.begin("A")
-	h := newHub(ctx, cancel, Options{Decode: decode, Log: slog.New(slog.DiscardHandler), Read: l.read})
+	h := newHub(ctx, cancel, Options{Decode: decode, Log: slog.New(slog.DiscardHandler), Read: l.read, Burst: b})
 	tb.Cleanup(h.Close)
 	r := &room{hub: h, name: "r", channel: "r", slot: h.slotOf("r"), state: subscribed, confirmed: make(chan struct{})}
 	close(r.confirmed)
@@ -295,5 +301,62 @@ func TestFanOutAllocatesNothingPerSubscriber(t *testing.T) {
 	}
 	if few, many := cost(1), cost(500); many > few {
 		t.Errorf("a change allocates %v times for one, %v times for 500", few, many)
+	}
+}
+
+// bursts counts them, and what is delivered outside of any.
+type bursts struct{ ended, open, inside, outside atomic.Int64 }
+
+func (b *bursts) Begin() { b.open.Add(1) }
+func (b *bursts) End()   { b.open.Add(-1); b.ended.Add(1) }
+
+func (b *bursts) Deliver(*Message) {
+	if b.open.Load() > 0 {
+		b.inside.Add(1)
+	} else {
+		b.outside.Add(1)
+	}
+}
+
+func (b *bursts) Lost() {}
+
+// What is heard is handed on in bursts: to few, to many, to those of a room that is far behind, and what was missed.
+func TestBursts(t *testing.T) {
+	for name, c := range map[string]struct {
+		ears int
+		hear func(h *Hub, r *room, l *fakeLog) (changes int)
+	}{
+		"few":  {1, func(h *Hub, _ *room, l *fakeLog) int { h.hear("r", l.add()); return 1 }},
+		"many": {few + 1, func(h *Hub, _ *room, l *fakeLog) int { h.hear("r", l.add()); return 1 }},
+		"far behind": {1, func(h *Hub, r *room, l *fakeLog) int {
+			r.inbox.taken = true // by somebody who takes long
+			for range maxHeard {
+				h.hear("r", l.add())
+			}
+			return maxHeard
+		}},
+		"missed": {1, func(h *Hub, _ *room, l *fakeLog) int {
+			l.add()
+			h.hear("r", l.add())
+			return 2
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := &bursts{}
+				h, r, l := newCrowdThat(t, b)
+				for range c.ears {
+					s := &Subscription{room: r, to: b}
+					r.add(s)
+					s.Activate(l.at())
+				}
+				want := int64(c.ears * c.hear(h, r, l))
+				synctest.Wait()
+				if b.inside.Load() != want || b.outside.Load() > 0 || b.open.Load() != 0 || b.ended.Load() == 0 {
+					t.Errorf("%d of %d are delivered in %d bursts, %d outside; %d are open",
+						b.inside.Load(), want, b.ended.Load(), b.outside.Load(), b.open.Load())
+				}
+			})
+		})
 	}
 }

@@ -59,7 +59,9 @@ type Options struct {
 	// failover to a replica that lagged, or data restored. It makes the session begin a new log, under another epoch, if
 	// nobody has done so; the hub then tells all who were in the old one that they are lost. With nil only this hub's are.
 	Rewound func(ctx context.Context, room string, at hearth.Cursor) error
-	Log     *slog.Logger
+	// Burst, if it is not nil, is told of times in which much is handed on.
+	Burst Burst
+	Log   *slog.Logger
 	// ProbeEvery is how often each connection is proven to hear; 3 s. One that has not heard a probe for twice that is
 	// made anew.
 	ProbeEvery time.Duration
@@ -74,6 +76,18 @@ type Notice struct {
 	Heard   func(text string)
 	Missed  func() // it is subscribed to from now on; what was told before may have gone unheard
 }
+
+// Burst is told when changes are about to be handed to many subscribers, or to those of several rooms, and when they have been: what
+// each of them does can be done for all at the end. There may be several at a time. Its methods must not block.
+type Burst interface {
+	Begin()
+	End()
+}
+
+type noBurst struct{}
+
+func (noBurst) Begin() {}
+func (noBurst) End()   {}
 
 // Subscriber is what the hub hands changes to. Its methods must not block and must not call back into the hub.
 type Subscriber interface {
@@ -167,13 +181,16 @@ func New(o Options) *Hub {
 func newHub(ctx context.Context, cancel context.CancelFunc, o Options) *Hub {
 	ended, end := context.WithCancel(ctx)
 	end()
+	if o.Burst == nil {
+		o.Burst = noBurst{}
+	}
 	notices := make(map[string]*Notice, len(o.Notices))
 	for i := range o.Notices {
 		notices[o.Notices[i].Channel] = &o.Notices[i]
 	}
 	return &Hub{
 		o: o, ctx: ctx, cancel: cancel, ended: ended, began: time.Now(), notices: notices,
-		workers: warm.NewPool((*room).worked), crew: warm.NewCrew((*room).turn),
+		workers: warm.NewPool((*room).worked), crew: warm.NewCrew((*room).turn, o.Burst.Begin, o.Burst.End),
 		rooms: map[string]*room{}, byChan: map[string]*room{}, slots: map[string]*slot{}, links: map[string]*link{},
 		wake: make(chan struct{}, 1), doubts: make(chan *room, 256),
 	}

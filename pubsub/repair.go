@@ -69,9 +69,11 @@ func (r *room) catchUp() {
 			continue
 		default:
 			err = nil
+			r.hub.o.Burst.Begin()
 			r.mu.Lock()
 			done = r.merge(h, noSession, before)
 			r.mu.Unlock()
+			r.hub.o.Burst.End()
 		}
 		if done {
 			return

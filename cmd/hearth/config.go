@@ -41,6 +41,7 @@ type config struct {
 	nodeID      string
 	drain       time.Duration
 	acceptRate  float64
+	ioURing     bool
 	logLevel    string
 	logFormat   string
 	pprofAddr   string
@@ -114,6 +115,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.DurationVar(&c.drain, "drain", 20*time.Second, "how long a stopping node may take to end what is open; its sockets are closed spread over most of it")
 	f.Float64Var(&c.acceptRate, "accept-rate", 0, "new WebSockets a second, beyond which they are told to come back later; 0 for as many as come. "+
 		"Where thousands may come back at once, 500 is a good value")
+	f.BoolVar(&c.ioURing, "io-uring", true, "send to many sockets in one system call, by Linux's io_uring, if the kernel lets it; else there is one for each")
 	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&c.pprofAddr, "pprof-addr", "", "loopback address of Go's profiles (/debug/pprof/), like 127.0.0.1:6060; they show what is in memory (default none)")

@@ -103,11 +103,14 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer stopKeys()
+	sender := httpapi.NewSender(c.ioURing)
 	//nolint:contextcheck // the node outlives ctx: it is stopped in order, after ctx has ended
-	n := node.New(node.Options{ID: c.nodeID, Client: client, Store: st, Roles: roles, Encode: httpapi.EncodeNotification, Log: log})
+	n := node.New(node.Options{
+		ID: c.nodeID, Client: client, Store: st, Roles: roles, Encode: httpapi.EncodeNotification, Burst: sender, Log: log,
+	})
 	server := httpapi.New(httpapi.Options{
-		Node: n, Verifier: verifier, Dev: dev, AllowedOrigins: c.origins, PublicWSURL: c.publicWS, AcceptRate: c.acceptRate,
-		MetricsElsewhere: metrics != nil, Log: log, Version: versionText(),
+		Node: n, Verifier: verifier, Sender: sender, Dev: dev, AllowedOrigins: c.origins, PublicWSURL: c.publicWS,
+		AcceptRate: c.acceptRate, MetricsElsewhere: metrics != nil, Log: log, Version: versionText(),
 	})
 	if metrics != nil {
 		mux := http.NewServeMux()
@@ -117,7 +120,7 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	hs := server.HTTPServer()
 	served := make(chan error, 1)
 	go func() { served <- hs.Serve(listener) }() // ends with hs.Shutdown
-	log.Info("serving", "addr", listener.Addr().String(), "tls", c.tlsCert != "", "node", n.ID(), "redis", storeName, "version", versionText())
+	log.Info("serving", "addr", listener.Addr().String(), "tls", c.tlsCert != "", "node", n.ID(), "redis", storeName, "io_uring", sender.Ring(), "version", versionText())
 	if dev {
 		hint(stdout, scheme, listener.Addr())
 	}

@@ -43,9 +43,10 @@ var directions = map[string]row{
 	// together, which never import each other.
 	"node": {module: []string{".", "store", "pubsub", "auth"}, others: []string{anything}},
 	// A transport decodes, calls node and encodes.
-	"httpapi": {module: []string{".", "node", "auth", "internal/fiber", "internal/netpoll", "internal/rawio", "internal/jsonscan", "internal/warm"}, others: []string{anything}},
+	"httpapi": {module: []string{".", "node", "auth", "internal/fiber", "internal/netpoll", "internal/netsend", "internal/jsonscan", "internal/warm"}, others: []string{anything}},
 	// Knows sockets, and nothing of what they carry.
 	"internal/netpoll": {module: []string{"internal/fiber", "internal/rawio"}},
+	"internal/netsend": {module: []string{"internal/rawio"}},
 	// Connects with what HEARTH_REDIS names.
 	"internal/redisurl": {module: []string{"internal/rawio"}, others: []string{"github.com/redis/go-redis/v9"}},
 	"internal/devredis": {others: []string{"github.com/alicebob/miniredis/v2"}},

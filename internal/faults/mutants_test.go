@@ -242,6 +242,17 @@ var mutants = []mutant{
 		"who is behind holds up nobody else", "httpapi/outbox.go", `if o.answers > maxQueued && f.Inline() {`, `if false {`, "httpapi", "TestWhoLeaves",
 	},
 	{
+		"a socket is not closed while it is sent to", "httpapi/outbox.go", `for o.state == flying {`, `for o.state > writing {`, "httpapi", "TestShutWaits",
+	},
+	{
+		"what is partly taken goes on where it was left", "httpapi/outbox.go", `slices.Concat(left, o.frames)`, `slices.Concat(o.frames, left)`,
+		"httpapi", "TestPartlyTaken",
+	},
+	{
+		"a burst is sent before somebody is too slow", "httpapi/outbox.go", `if o.state == posted && o.queued`, `if o.state > writing && o.queued`,
+		"httpapi", "TestBurstOfMuch",
+	},
+	{
 		"half a message holds up nobody else", "httpapi/park.go", `		c.fiber.Leave()
 	}
 	return c.sock.Read(p)`, `	}

@@ -27,11 +27,13 @@ type Round struct{ enders []Ender }
 // Ender has something to do when a round ends, whatever number of tasks has asked for it.
 type Ender interface{ EndRound(r *Round) }
 
-// finally has e called when the round ends, once.
-func (r *Round) finally(e Ender) {
-	if !slices.Contains(r.enders, e) {
-		r.enders = append(r.enders, e)
+// finally has e called when the round ends, once, and reports whether nobody has asked for that before.
+func (r *Round) finally(e Ender) bool {
+	if slices.Contains(r.enders, e) {
+		return false
 	}
+	r.enders = append(r.enders, e)
+	return true
 }
 
 // End ends the round, after which it can be used for the next one.
@@ -102,6 +104,10 @@ func (f *Fiber) Leave() {
 		f.yield(leaves)
 	}
 }
+
+// Finally has e called when the present round ends, once, and reports whether nobody has asked for that before. Who has left has
+// no round.
+func (f *Fiber) Finally(e Ender) bool { return f.round.finally(e) }
 
 // Wait returns after Wake, in its round; e is called when the present one ends. There is one Wake for each Wait. Who has left
 // can't wait so.

@@ -63,6 +63,24 @@ func TestWait(t *testing.T) {
 	}
 }
 
+// The end of a round is told once to each who asked, and who asked first learns that; so again in the next round.
+func TestFinally(t *testing.T) {
+	ends := 0
+	e := &ender{func(*Round) { ends++ }}
+	var first []bool
+	p := NewPool(func(f *Fiber, _ int) { first = append(first, f.Finally(e)) })
+	defer p.Close()
+	var round Round
+	for range 2 {
+		p.Run(&round, 0)
+		p.Run(&round, 0)
+		round.End()
+	}
+	if want := []bool{true, false, true, false}; ends != 2 || !slices.Equal(first, want) {
+		t.Errorf("asked first: %v, told %d times", first, ends)
+	}
+}
+
 // Who is woken before it waits goes on where it is.
 func TestWakeBeforeWait(t *testing.T) {
 	done := 0

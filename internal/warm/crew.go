@@ -8,11 +8,15 @@ import (
 // perWorker is how many tasks may wait for each goroutine of a crew before another one begins.
 const perWorker = 4
 
+// inOneGo is how many tasks are done between begin and end at most.
+const inOneGo = 16
+
 // Crew does short tasks, in about the order in which they come, by few goroutines: one that has done its task does the next
 // one. To wake a goroutine costs as much as many a task. A task that takes long is no task for a crew.
 type Crew[T any] struct {
-	do   func(T)
-	pool *Pool[*Crew[T]]
+	do         func(T)
+	begin, end func()
+	pool       *Pool[*Crew[T]]
 
 	mu     sync.Mutex
 	tasks  []T
@@ -20,9 +24,10 @@ type Crew[T any] struct {
 	active int // goroutines
 }
 
-// NewCrew returns a crew that does tasks by do.
-func NewCrew[T any](do func(T)) *Crew[T] {
-	return &Crew[T]{do: do, pool: NewPool((*Crew[T]).work)}
+// NewCrew returns a crew that does tasks by do. begin and end are called before and after a goroutine does some, one after the
+// other: as many as wait, but no more than inOneGo.
+func NewCrew[T any](do func(T), begin, end func()) *Crew[T] {
+	return &Crew[T]{do: do, begin: begin, end: end, pool: NewPool((*Crew[T]).work)}
 }
 
 // Go has a task done soon.
@@ -45,8 +50,13 @@ func (c *Crew[T]) Go(task T) {
 
 // work does tasks until none waits.
 func (c *Crew[T]) work() {
-	for task, ok := c.next(); ok; task, ok = c.next() {
-		c.do(task)
+	for task, ok := c.next(); ok; {
+		c.begin()
+		for n := 0; ok && n < inOneGo; n++ {
+			c.do(task)
+			task, ok = c.next()
+		}
+		c.end()
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 )
 
+func nothing() {}
+
 // A crew does all that it is given, by as many goroutines as there are tasks for, and each task once.
 func TestCrew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -22,7 +24,7 @@ func TestCrew(t *testing.T) {
 			doing--
 			done[i]++
 			mu.Unlock()
-		})
+		}, nothing, nothing)
 		const n = 10 * perWorker
 		for i := range n {
 			c.Go(i)
@@ -55,7 +57,7 @@ func TestCrewClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		done := 0
-		c := NewCrew(func(int) { <-release; done++ })
+		c := NewCrew(func(int) { <-release; done++ }, nothing, nothing)
 		for i := range perWorker {
 			c.Go(i)
 		}
@@ -70,7 +72,7 @@ func TestCrewClose(t *testing.T) {
 func TestCrewBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		c := NewCrew(func(int) { <-release })
+		c := NewCrew(func(int) { <-release }, nothing, nothing)
 		for i := range 100 * kept {
 			c.Go(i)
 		}
@@ -91,12 +93,54 @@ func TestCrewThatIsNeverIdle(t *testing.T) {
 			if most = max(most, len(c.tasks)); i > 0 {
 				c.Go(i - 1)
 			}
-		})
+		}, nothing, nothing)
 		c.Go(100 * kept)
 		c.Go(100 * kept)
 		synctest.Wait()
 		if c.Close(); most > 4*kept {
 			t.Errorf("%d were kept", most)
 		}
+	})
+}
+
+// What is done between begin and end is as much as waits, up to a bound; tasks are done between them only.
+func TestCrewInOneGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var went []int // how many tasks were done in one go
+		going := false
+		c := NewCrew(func(first bool) {
+			if first {
+				<-release
+			}
+			if !going {
+				t.Error("a task outside")
+			}
+			went[len(went)-1]++
+		}, func() { going, went = true, append(went, 0) }, func() { going = false })
+		c.Go(true)
+		synctest.Wait()
+		const n = perWorker // more would need a second goroutine
+		for range n {
+			c.Go(false)
+		}
+		close(release)
+		synctest.Wait()
+		if len(went) != 1 || went[0] != 1+n || going {
+			t.Errorf("%v tasks were done in one go", went)
+		}
+		went = nil
+		var many *Crew[int]
+		many = NewCrew(func(i int) {
+			if went[len(went)-1]++; i > 0 {
+				many.Go(i - 1)
+			}
+		}, func() { went = append(went, 0) }, nothing)
+		many.Go(2 * inOneGo)
+		many.Close()
+		if len(went) != 3 || went[0] != inOneGo || went[1] != inOneGo || went[2] != 1 {
+			t.Errorf("%v tasks were done in one go", went)
+		}
+		c.Close()
 	})
 }
