@@ -97,13 +97,15 @@ func (h *history) unknown() (n int) {
 	return n
 }
 
-// check returns why the history can't be; a checker that doesn't get to an end in time has failed.
+const undecided = "the checker did not come to an end"
+
+// check returns why the history can't be; undecided if that could not be found out in time.
 func (h *history) check() string {
 	switch h.fits(time.Minute) {
 	case porcupine.Ok:
 		return ""
 	case porcupine.Unknown:
-		return "the checker did not come to an end"
+		return undecided
 	}
 	for _, room := range sessionModel.Partition(h.ops) {
 		if porcupine.CheckOperationsTimeout(sessionModel, room, time.Minute) == porcupine.Ok {
