@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"unsafe"
 
 	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/internal/rawio"
@@ -64,11 +65,11 @@ func (p *Poller) Run() {
 	var round fiber.Round
 	_ = p.raw.Read(func(fd uintptr) bool { // is called again when there is more, and returns when the file is closed
 		for {
-			n, err := syscall.EpollWait(int(fd), events, 0)
-			if err == syscall.EINTR {
+			n, errno := look(fd, events)
+			if errno == syscall.EINTR {
 				continue
 			}
-			if err != nil {
+			if errno != 0 {
 				return true
 			}
 			ready = p.waiters(ready[:0], events[:n])
@@ -82,6 +83,12 @@ func (p *Poller) Run() {
 			}
 		}
 	})
+}
+
+// look returns how many events there are. It doesn't wait, so Go's scheduler need not be told of it; see package rawio.
+func look(fd uintptr, events []syscall.EpollEvent) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+	return int(n), errno
 }
 
 // waiters appends those whom events concern.
@@ -120,8 +127,10 @@ func (h *Handle) Pending() bool {
 	pending := true
 	_ = h.raw.Control(func(fd uintptr) {
 		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		pending = err != syscall.EAGAIN
+		_, _, errno := syscall.RawSyscall6(
+			syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0,
+		)
+		pending = errno != syscall.EAGAIN
 	})
 	return pending
 }
