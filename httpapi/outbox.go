@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,7 +23,7 @@ const (
 	// closeTimeout is how long the other side has to answer a close frame.
 	closeTimeout = 2 * time.Second
 	// maxKept bounds the slices that an idle outbox keeps for the next burst.
-	maxKept = 64
+	maxKept = 8
 	// maxCorked is how many bytes wait for uncork; with more they don't.
 	maxCorked = 16 << 10
 )
@@ -87,9 +88,11 @@ func (o *outbox) Echo(frame []byte) {
 
 // note queues a notification. o.mu is held.
 func (o *outbox) note(frame []byte) {
-	if o.state == posted && o.queued+o.answers+len(frame) > joinSize { // before it is too slow it is to have a chance
+	// Nobody is too slow for what the kernel has not been offered. Who sends waits for nothing, so that is a moment.
+	for (o.state == posted || o.state == flying) && o.queued+len(frame) > maxQueued && !o.gone {
 		o.mu.Unlock()
 		o.sender.send()
+		runtime.Gosched() // it may be in somebody's hands
 		o.mu.Lock()
 	}
 	if o.queued+len(frame) > maxQueued && !o.closing && !o.gone {
@@ -157,43 +160,52 @@ func (o *outbox) put(frame []byte) int {
 
 // release unlocks the outbox, and sees to it that what waits is sent; unless now is said it may wait for uncork.
 func (o *outbox) release(now bool) {
-	kick := false
-	if o.state == resting && len(o.frames) > 0 && !o.gone && (now || !o.corked || o.queued+o.answers > maxCorked) {
-		if kick = o.fd != noFD; kick {
-			o.state = posted
-			o.sender.post(o)
-		} else {
-			o.state = writing
-			go o.write() // ends when nothing waits, at the latest when the socket is closed
-		}
-	}
+	kick := (now || !o.corked || o.queued+o.answers > maxCorked) && o.hand()
 	o.mu.Unlock()
 	if kick {
 		o.sender.kick()
 	}
 }
 
+// hand hands what waits to who sends it, and reports whether that is the sender, who then has to be told. o.mu is held.
+func (o *outbox) hand() bool {
+	switch {
+	case o.state != resting || len(o.frames) == 0 || o.gone:
+		return false
+	case o.fd == noFD:
+		o.state = writing
+		go o.write() // ends when nothing waits, at the latest when the socket is closed
+		return false
+	}
+	o.state = posted
+	o.sender.post(o)
+	return true
+}
+
 // load is called by the sender of what is posted: it returns what is to be sent, in one piece, which may have to be put together in
-// space; nothing if there is nothing for the sender.
+// space; nothing if the socket is gone.
 func (o *outbox) load(space *[]byte) []byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	size := 0
-	for _, f := range o.frames {
-		size += len(f)
-	}
-	switch {
-	case o.gone || size == 0:
+	if o.gone {
 		o.state = resting
 		return nil
-	case size > joinSize && len(o.frames) > 1:
-		o.state = writing
-		go o.write() // as in release
-		return nil
+	}
+	n, size := 0, 0
+	for n < len(o.frames) && (n == 0 || size+len(o.frames[n]) <= joinSize) {
+		size += len(o.frames[n])
+		n++
 	}
 	o.state = flying
-	o.flight, o.frames, o.spare = o.frames, o.spare, nil
-	o.flown.queued, o.flown.answers = o.queued, o.answers
+	if n == len(o.frames) {
+		o.flight, o.frames, o.spare = o.frames, o.spare, nil
+	} else {
+		o.flight = slices.Clone(o.frames[:n])
+		o.frames = slices.Delete(o.frames, 0, n)
+	}
+	// Which of them are answers matters only to the sums; a close frame is in neither.
+	o.flown.queued = min(o.queued, size)
+	o.flown.answers = min(o.answers, size-o.flown.queued)
 	if len(o.flight) == 1 {
 		return o.flight[0]
 	}
@@ -207,7 +219,8 @@ func (o *outbox) load(space *[]byte) []byte {
 // sent is called by the sender with how much of what load returned was taken.
 func (o *outbox) sent(n int, err error) {
 	o.mu.Lock()
-	defer o.release(true) // what has come meanwhile may be no reader's
+	defer o.mu.Unlock()
+	defer o.hand() // what has come meanwhile, and may be no reader's; the sender looks again
 	flight := o.flight
 	o.flight, o.state = nil, resting
 	if err != nil && !o.gone {
@@ -228,7 +241,7 @@ func (o *outbox) sent(n int, err error) {
 		}
 		o.frames = slices.Concat(left, o.frames)
 		o.state = writing
-		go o.write() // as in release
+		go o.write() // as in hand
 		return
 	}
 	o.wrote(flight, o.flown.queued, o.flown.answers)
@@ -277,8 +290,12 @@ func (o *outbox) write() {
 		}
 	}
 	o.state = resting
-	if o.closing && !o.gone {
+	switch {
+	case o.gone:
+	case o.closing:
 		o.closeWrite()
+	default:
+		_ = o.nc.SetWriteDeadline(time.Time{}) // TLS may write as it reads, at any time
 	}
 }
 

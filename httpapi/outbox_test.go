@@ -26,10 +26,11 @@ type sink struct {
 	gate chan struct{}
 	fail error
 
-	mu     sync.Mutex
-	writes [][]byte
-	began  chan struct{} // is given something when a write begins
-	closed bool
+	mu       sync.Mutex
+	deadline time.Time // of writes
+	writes   [][]byte
+	began    chan struct{} // is given something when a write begins
+	closed   bool
 }
 
 func newSink() *sink {
@@ -45,8 +46,14 @@ func (s *sink) Write(p []byte) (int, error) {
 	return len(p), s.fail
 }
 
-func (s *sink) SetWriteDeadline(time.Time) error { return nil }
-func (s *sink) SetReadDeadline(time.Time) error  { return nil }
+func (s *sink) SetWriteDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deadline = t
+	return nil
+}
+
+func (s *sink) SetReadDeadline(time.Time) error { return nil }
 func (s *sink) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,6 +105,20 @@ func TestWaitingFramesLeaveInOneWrite(t *testing.T) {
 	}
 	if o.queued != 0 || o.answers != 0 {
 		t.Errorf("%d and %d bytes are still counted", o.queued, o.answers)
+	}
+}
+
+// A deadline of what is written is none of what others write to the same connection later, as TLS does when it reads.
+func TestNoDeadlineIsLeft(t *testing.T) {
+	o, s := newOutbox(t)
+	s.mu.Lock()
+	if s.deadline.IsZero() {
+		t.Error("a write has no deadline")
+	}
+	s.mu.Unlock()
+	s.finished(t, o)
+	if !s.deadline.IsZero() {
+		t.Errorf("%s is left", s.deadline)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // A frame for who reads is written by whoever sends it: nothing is queued, copied or allocated.
-func TestDirectWrite(t *testing.T) {
+func TestSentAtOnce(t *testing.T) {
 	ours, theirs := tcptest.Pair(t)
 	o := &outbox{}
 	o.init(ours, testSender, new(atomic.Int64))
@@ -41,7 +41,7 @@ func TestDirectWrite(t *testing.T) {
 }
 
 // What the kernel doesn't take waits, in order, and what has been begun is finished, also if what follows it is dropped.
-func TestDirectWriteThatIsNotTaken(t *testing.T) {
+func TestNotTaken(t *testing.T) {
 	for _, slow := range []bool{false, true} {
 		ours, theirs := tcptest.Pair(t)
 		o := &outbox{}

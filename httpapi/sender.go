@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -10,25 +11,25 @@ import (
 
 // Sender sends what is queued for a node's WebSockets, for many of them in one system call. It has no goroutine of its own: who
 // queues something has it sent at once, and who is about to queue for many, one after the other, makes a burst of that: what is
-// queued during it, by whomever, is sent at its end. Bursts are short, and nothing in them may block.
+// queued during it, by whomever, is sent at its end, or when there is something for as many sockets as go together. Nothing in a burst
+// may block.
 type Sender struct {
-	first  atomic.Pointer[outbox] // of those that are posted; linked by next
+	last   atomic.Pointer[outbox] // of those that are posted; linked by next
+	posted atomic.Int32           // how many they are, about
 	bursts atomic.Int32
 
 	ring bool // writes go together
+	most int  // convoys that are kept
 
 	mu     sync.Mutex
 	idle   []*convoy
 	closed bool
 }
 
-// keptConvoys is how many are kept at most for the next ones.
-const keptConvoys = 16
-
 // NewSender returns a sender, which makes use of io_uring if ring says so and the system lets it. Close has to be called for it; a
 // Server does that for its own.
 func NewSender(ring bool) *Sender {
-	s := &Sender{ring: ring}
+	s := &Sender{ring: ring, most: 2 * runtime.GOMAXPROCS(0)} // as many as send at the same time, and some
 	c := s.take()
 	s.ring = c.writes.Together() // else not each is to find out
 	s.give(c)
@@ -59,24 +60,30 @@ func (s *Sender) gather(f *fiber.Fiber) {
 
 // post queues an outbox that is not in a queue. kick has to follow.
 func (s *Sender) post(o *outbox) {
+	s.posted.Add(1)
 	for {
-		o.next = s.first.Load()
-		if s.first.CompareAndSwap(o.next, o) {
+		o.next = s.last.Load()
+		if s.last.CompareAndSwap(o.next, o) {
 			return
 		}
 	}
 }
 
-// kick sends what waits, unless the end of a burst will.
+// kick sends what waits, unless a burst goes on, which will.
 func (s *Sender) kick() {
-	if s.bursts.Load() == 0 {
+	if s.bursts.Load() == 0 || s.posted.Load() >= netsend.Most {
 		s.send()
 	}
 }
 
-// send sends what waits. No outbox may be locked by who calls it.
+// send sends what waits, and what comes meanwhile unless a burst goes on. No outbox may be locked by who calls it.
 func (s *Sender) send() {
-	for last := s.first.Swap(nil); last != nil; last = s.first.Swap(nil) {
+	for more := true; more; more = s.bursts.Load() == 0 {
+		s.posted.Store(0)
+		last := s.last.Swap(nil)
+		if last == nil {
+			return
+		}
 		var first *outbox // who was posted first is sent first
 		for o := last; o != nil; {
 			next := o.next
@@ -96,23 +103,31 @@ func (s *Sender) send() {
 
 func (s *Sender) take() *convoy {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if n := len(s.idle); n > 0 {
+		defer s.mu.Unlock()
 		c := s.idle[n-1]
 		s.idle = s.idle[:n-1]
 		return c
 	}
+	s.mu.Unlock()
 	return &convoy{writes: netsend.New(s.ring)}
 }
 
 func (s *Sender) give(c *convoy) {
+	if !s.keep(c) {
+		c.writes.Close()
+	}
+}
+
+// keep reports whether it keeps a convoy for the next ones: not one whose ring has failed.
+func (s *Sender) keep(c *convoy) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || len(s.idle) >= keptConvoys {
-		c.writes.Close()
-		return
+	if s.closed || len(s.idle) >= s.most || c.writes.Together() != s.ring {
+		return false
 	}
 	s.idle = append(s.idle, c)
+	return true
 }
 
 // Close frees what the sender keeps.

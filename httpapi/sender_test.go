@@ -4,18 +4,21 @@ package httpapi
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/hearthstore/hearth/internal/netsend"
+	"github.com/hearthstore/hearth/internal/rawio"
 	"github.com/hearthstore/hearth/internal/tcptest"
 	"github.com/hearthstore/hearth/node"
 )
@@ -45,11 +48,17 @@ func (s *Sender) outbox(t *testing.T) (*outbox, *net.TCPConn) {
 // nothing fails if something has come.
 func nothing(t *testing.T, c *net.TCPConn) {
 	t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(-time.Second))
-	if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil {
-		t.Fatal("something has come before the end of the burst")
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
 	}
-	_ = c.SetReadDeadline(time.Time{})
+	if err := raw.Control(func(fd uintptr) {
+		if n, err := rawio.Read(fd, make([]byte, 1)); !errors.Is(err, syscall.EAGAIN) {
+			t.Fatalf("%d bytes have come before the end of the burst, %v", n, err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func arrives(t *testing.T, c *net.TCPConn, want string) {
@@ -60,10 +69,11 @@ func arrives(t *testing.T, c *net.TCPConn, want string) {
 	}
 }
 
-// What is queued during a burst, by whomever, is sent at the end of one, also if another goes on; without one it is sent at once.
+// What is queued during a burst, by whomever, is sent at the end of one, also if another goes on, or when there is something for as
+// many as go together; without one it is sent at once.
 func TestBurst(t *testing.T) {
 	senders(t, func(t *testing.T, s *Sender) {
-		const n = 2*netsend.Most + 3
+		const n = netsend.Most - 1
 		var boxes [n]*outbox
 		var ends [n]*net.TCPConn
 		for i := range boxes {
@@ -82,6 +92,14 @@ func TestBurst(t *testing.T) {
 		s.End()
 		for i, c := range ends {
 			arrives(t, c, fmt.Sprintf("%d;%d;%d;", i*10, i*10+1, i*10+2))
+		}
+		o, c := s.outbox(t)
+		for i, o := range append(boxes[:], o) {
+			nothing(t, ends[0])
+			o.Send([]byte(strconv.Itoa(i) + ";"))
+		}
+		for i, c := range append(ends[:], c) {
+			arrives(t, c, strconv.Itoa(i)+";")
 		}
 		boxes[1].Snapshot([]byte("of the other"))
 		s.End()
@@ -110,12 +128,12 @@ func TestBurstOfMuch(t *testing.T) {
 		s.Begin()
 		for range n {
 			o.Send(frame)
-			if waits := o.queued; waits > maxQueued {
-				t.Fatalf("%d bytes wait", waits)
+			o.mu.Lock()
+			if o.queued > maxQueued {
+				t.Fatalf("%d bytes wait", o.queued)
 			}
-			for o.mu.Lock(); o.state == writing; o.mu.Lock() { // the kernel's buffer is full
+			for o.state == writing { // the kernel's buffer is full
 				o.drained.Wait()
-				o.mu.Unlock()
 			}
 			o.mu.Unlock()
 		}
@@ -211,6 +229,48 @@ func TestPartlyTaken(t *testing.T) {
 			t.Errorf("after %d bytes %q is written, and %d and %d bytes are counted", taken, got, o.queued, o.answers)
 		}
 	}
+}
+
+// Who has one frame in somebody's hands, and reads, is not too slow, however much comes meanwhile.
+func TestNotTooSlowMeanwhile(t *testing.T) {
+	senders(t, func(t *testing.T, s *Sender) {
+		o, c := s.outbox(t)
+		read := make(chan int64)
+		go func() {
+			got, _ := io.Copy(io.Discard, c)
+			read <- got
+		}()
+		s.Begin()
+		o.Send([]byte("x"))
+		var space []byte
+		s.last.Store(nil) // somebody has taken it
+		o.load(&space)
+		frame := bytes.Repeat([]byte("x"), joinSize)
+		const n = 3 * maxQueued / joinSize
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			for range n {
+				o.Send(frame)
+				for o.mu.Lock(); o.state == writing; { // the kernel's buffer is full
+					o.drained.Wait()
+				}
+				o.mu.Unlock()
+			}
+		}()
+		for waits := 0; waits+joinSize <= maxQueued; runtime.Gosched() {
+			o.mu.Lock()
+			waits = o.queued
+			o.mu.Unlock()
+		}
+		o.sent(1, nil)
+		<-sent
+		s.End()
+		o.Close(node.CloseNormal, "left")
+		if got := <-read; got < n*joinSize || o.slow.Load() > 0 {
+			t.Errorf("%d bytes of %d arrive; too slow: %d", got, n*joinSize, o.slow.Load())
+		}
+	})
 }
 
 // What others send while something is being sent doesn't wait until the reader has handled its message.

@@ -142,7 +142,7 @@ func (r *room) heard(text string) {
 	case wake: // instead of who rests, and is counted
 		r.begin()
 	case full:
-		r.drainIn(r.hub.o.Burst)
+		r.drainAll()
 	}
 }
 
@@ -161,9 +161,16 @@ func (r *room) worked() {
 	r.work()
 }
 
-// turn is work by the crew: other rooms have their turns between two of its own.
+// turn is work by the crew: other rooms have their turns between two of its own. None waits for one that somebody has locked.
 func (r *room) turn() {
-	if r.step(noBurst{}) { // the crew's is of several rooms
+	if !r.mu.TryLock() {
+		r.hub.workers.Go(r)
+		return
+	}
+	began := r.hub.now()
+	r.drain()
+	r.mu.Unlock()
+	if r.rests(began) {
 		r.hub.wg.Done()
 	} else {
 		r.hub.crew.Go(r)
@@ -172,14 +179,15 @@ func (r *room) turn() {
 
 // work takes what was heard until nothing waits, or the room has earned a rest.
 func (r *room) work() {
-	for !r.step(r.hub.o.Burst) {
+	for done := false; !done; {
+		began := r.hub.now()
+		r.drainAll()
+		done = r.rests(began)
 	}
 }
 
-// step takes what was heard, in a burst, and reports whether nothing waits by now, or the room has earned a rest.
-func (r *room) step(b Burst) bool {
-	began := r.hub.now()
-	r.drainIn(b)
+// rests reports whether nothing waits, or the room has earned a rest by what it has done since then.
+func (r *room) rests(began time.Duration) bool {
 	if r.inbox.done() {
 		return true
 	}
@@ -193,12 +201,13 @@ func (r *room) step(b Burst) bool {
 	return false
 }
 
-func (r *room) drainIn(b Burst) {
-	b.Begin()
-	defer b.End() // with the room unlocked
+// drainAll takes what was heard so far, in a burst.
+func (r *room) drainAll() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.hub.o.Burst.Begin() // which may not wait for the room
 	r.drain()
+	r.mu.Unlock()
+	r.hub.o.Burst.End()
 }
 
 // drain takes what was heard so far. r.mu is held: whoever looks at or changes the room finds no batch half handed on.

@@ -69,8 +69,8 @@ func (r *room) catchUp() {
 			continue
 		default:
 			err = nil
-			r.hub.o.Burst.Begin()
 			r.mu.Lock()
+			r.hub.o.Burst.Begin()
 			done = r.merge(h, noSession, before)
 			r.mu.Unlock()
 			r.hub.o.Burst.End()

@@ -249,8 +249,11 @@ var mutants = []mutant{
 		"httpapi", "TestPartlyTaken",
 	},
 	{
-		"a burst is sent before somebody is too slow", "httpapi/outbox.go", `if o.state == posted && o.queued`, `if o.state > writing && o.queued`,
-		"httpapi", "TestBurstOfMuch",
+		"a burst is sent at its end", "httpapi/sender.go", `if s.bursts.Load() == 0 || s.posted`, `if s.bursts.Load() >= 0 || s.posted`, "httpapi", "TestBurst",
+	},
+	{
+		"who is sent to is not too slow yet", "httpapi/outbox.go", `for (o.state == posted || o.state == flying) && `, `for o.state > writing && `,
+		"httpapi", "TestNotTooSlowMeanwhile",
 	},
 	{
 		"half a message holds up nobody else", "httpapi/park.go", `		c.fiber.Leave()

@@ -127,10 +127,8 @@ func (h *Handle) Pending() bool {
 	pending := true
 	_ = h.raw.Control(func(fd uintptr) {
 		var b [1]byte
-		_, _, errno := syscall.RawSyscall6(
-			syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0,
-		)
-		pending = errno != syscall.EAGAIN
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		pending = err != syscall.EAGAIN
 	})
 	return pending
 }

@@ -44,6 +44,7 @@ func (b *Batch) Add(fd int, text []byte) {
 func (b *Batch) Do() {
 	done := 0
 	if b.n > 1 && b.ring != nil {
+		publish()
 		var ok bool
 		if done, ok = b.ring.send(b.fds[:b.n], b.texts[:b.n], b.results[:b.n]); !ok {
 			b.ring.close()

@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 package netsend
 
 import (
@@ -8,7 +10,7 @@ import (
 
 // What is used of Linux's io_uring(7), by the names that it has there.
 const (
-	sysSetup, sysEnter = 425, 426 // the same on all architectures
+	sysSetup, sysEnter = 425, 426
 
 	opSend        = 26
 	offSQRing     = 0
@@ -76,7 +78,8 @@ func newRing() *ring {
 		return nil
 	}
 	r := &ring{fd: int(fd)}
-	if p.features&featNeeded != featNeeded {
+	_, _, errno = syscall.RawSyscall6(sysEnter, fd, 0, 0, 0, 0, 0) // which may be forbidden by itself
+	if p.features&featNeeded != featNeeded || errno != 0 {
 		r.close()
 		return nil
 	}
@@ -127,11 +130,10 @@ func (r *ring) send(fds []int32, texts [][]byte, results []int32) (done int, ok 
 		case 0:
 			begun += int(n)
 		case syscall.EINTR:
-		default:
-			if begun == done {
-				return begun, false
+		default: // what is under way can't be taken back
+			if done += r.reap(results); begun == done {
+				return done, false
 			}
-			continue // they are under way, and can't be taken back
 		}
 		done += r.reap(results)
 	}

@@ -52,11 +52,19 @@ func (c *Crew[T]) Go(task T) {
 func (c *Crew[T]) work() {
 	for task, ok := c.next(); ok; {
 		c.begin()
-		for n := 0; ok && n < inOneGo; n++ {
+		for n := 1; ; n++ {
 			c.do(task)
-			task, ok = c.next()
+			if n == inOneGo {
+				break
+			}
+			if task, ok = c.next(); !ok {
+				break
+			}
 		}
 		c.end()
+		if ok {
+			task, ok = c.next()
+		}
 	}
 }
 
