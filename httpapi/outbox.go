@@ -88,8 +88,9 @@ func (o *outbox) Echo(frame []byte) {
 
 // note queues a notification. o.mu is held.
 func (o *outbox) note(frame []byte) {
-	// Nobody is too slow for what the kernel has not been offered. Who sends waits for nothing, so that is a moment.
-	for (o.state == posted || o.state == flying) && o.queued+len(frame) > maxQueued && !o.gone {
+	// Nobody is too slow for what the kernel has not been offered, with half of the bound left for who reads meanwhile. Who sends
+	// waits for nothing, so that is a moment.
+	for (o.state == posted || o.state == flying) && o.queued+len(frame) > maxQueued/2 && !o.gone && !o.closing {
 		o.mu.Unlock()
 		o.sender.send()
 		runtime.Gosched() // it may be in somebody's hands
@@ -260,11 +261,14 @@ func (o *outbox) wrote(frames [][]byte, queued, answers int) {
 	o.drained.Broadcast()
 }
 
-// fail gives a socket up that can't be written to. o.mu is held, and nobody is sending.
+// fail gives a socket up that can't be written to. o.mu is held, but not while it is closed: TLS may write for seconds then. Nobody
+// is sending.
 func (o *outbox) fail() {
 	o.gone = true
-	_ = o.nc.Close()
 	o.drained.Broadcast()
+	o.mu.Unlock()
+	_ = o.nc.Close()
+	o.mu.Lock()
 }
 
 // closeWrite ends writing: the close frame is the last that is sent. o.mu is held.

@@ -247,21 +247,34 @@ func TestNotTooSlowMeanwhile(t *testing.T) {
 		o.load(&space)
 		frame := bytes.Repeat([]byte("x"), joinSize)
 		const n = 3 * maxQueued / joinSize
+		send := func() {
+			o.Send(frame)
+			for o.mu.Lock(); o.state == writing; { // the kernel's buffer is full
+				o.drained.Wait()
+			}
+			o.mu.Unlock()
+		}
+		const before = maxQueued/2/joinSize - 1
+		for range before {
+			send()
+		}
 		sent := make(chan struct{})
 		go func() {
 			defer close(sent)
-			for range n {
-				o.Send(frame)
-				for o.mu.Lock(); o.state == writing; { // the kernel's buffer is full
-					o.drained.Wait()
-				}
-				o.mu.Unlock()
+			for range n - before {
+				send()
 			}
 		}()
-		for waits := 0; waits+joinSize <= maxQueued; runtime.Gosched() {
-			o.mu.Lock()
-			waits = o.queued
-			o.mu.Unlock()
+		for range 1000 {
+			runtime.Gosched()
+			select {
+			case <-sent:
+				t.Fatal("more is queued than may be")
+			default:
+			}
+			if o.slow.Load() > 0 {
+				t.Fatal("it is too slow for what it has not been offered")
+			}
 		}
 		o.sent(1, nil)
 		<-sent
