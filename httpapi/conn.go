@@ -206,7 +206,7 @@ func (c *conn) read() (code node.CloseCode, reason string, parked bool) {
 			if c.implicit != nil {
 				c.implicit.greet()
 			}
-			c.srv.sender.gather(c.fiber)
+			c.srv.sender.gather(c.fiber) // who has waited is in another round by now
 			c.uncork()
 			if cap(c.text) > keepText {
 				c.text = nil

@@ -1,9 +1,11 @@
 package httpapi
 
 import (
+	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/internal/netsend"
@@ -139,6 +141,20 @@ func (s *Sender) Close() {
 		c.writes.Close()
 	}
 	s.idle = nil
+}
+
+// noFD stands for a connection that can't be written to by a number, such as one of TLS.
+const noFD = -1
+
+// fdOf returns the number of a socket, which is its own until it is closed.
+func fdOf(nc net.Conn) int {
+	number := noFD
+	if s, ok := nc.(syscall.Conn); ok {
+		if raw, err := s.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { number = int(fd) })
+		}
+	}
+	return number
 }
 
 // convoy is outboxes that are sent together.

@@ -1,5 +1,5 @@
 // Package netsend writes to many sockets in one system call. On Linux, where the kernel lets it (io_uring), a batch of writes
-// costs one entry into the kernel instead of one each, and that is most of what a short write costs; elsewhere, and where it is
+// costs one entry into the kernel instead of one each, which is up to half of what a short write costs; elsewhere, and where it is
 // forbidden, as in containers under Docker's default profile, they are made one by one. None of them waits for a socket.
 //
 // It knows nothing of what is written, and does not keep order between batches: who writes to a socket is its caller's to

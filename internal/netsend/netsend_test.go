@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"syscall"
 	"testing"
 
@@ -25,22 +24,22 @@ func batches(t *testing.T, test func(t *testing.T, b *Batch)) {
 		t.Run(fmt.Sprintf("together=%t", together), func(t *testing.T) {
 			b := New(together)
 			defer b.Close()
-			if together && !b.Together() {
-				t.Skipf("%s makes no writes together here: io_uring is needed, of Linux 5.12 or later", runtime.GOOS)
+			if together {
+				tcptest.NeedRing(t, b.Together())
 			}
 			test(t, b)
 		})
 	}
 }
 
-func number(t *testing.T, c *net.TCPConn) (fd int) {
-	t.Helper()
+func number(tb testing.TB, c *net.TCPConn) (fd int) {
+	tb.Helper()
 	raw, err := c.SyscallConn()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := raw.Control(func(n uintptr) { fd = int(n) }); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return fd
 }
@@ -176,12 +175,7 @@ func BenchmarkWrites(b *testing.B) {
 				var readers []*net.TCPConn
 				for range sockets {
 					ours, theirs := tcptest.Pair(b)
-					raw, err := ours.SyscallConn()
-					if err != nil {
-						b.Fatal(err)
-					}
-					_ = raw.Control(func(fd uintptr) { fds = append(fds, int(fd)) })
-					readers = append(readers, theirs)
+					fds, readers = append(fds, number(b, ours)), append(readers, theirs)
 				}
 				for b.Loop() {
 					for _, fd := range fds {

@@ -12,16 +12,15 @@ import (
 const (
 	sysSetup, sysEnter = 425, 426
 
-	opSend        = 26
-	offSQRing     = 0
-	offSQEs       = 0x10000000
-	enterGet      = 1      // IORING_ENTER_GETEVENTS
-	featOneMap    = 1 << 0 // IORING_FEAT_SINGLE_MMAP
-	featNoDrop    = 1 << 1 // IORING_FEAT_NODROP
-	featNative    = 1 << 9 // IORING_FEAT_NATIVE_WORKERS, of Linux 5.12: rings don't count as locked memory since
-	featNeeded    = featOneMap | featNoDrop | featNative
-	sendFlags     = syscall.MSG_DONTWAIT | syscall.MSG_NOSIGNAL
-	sizeOfSQEntry = 64
+	opSend     = 26
+	offSQRing  = 0
+	offSQEs    = 0x10000000
+	enterGet   = 1      // IORING_ENTER_GETEVENTS
+	featOneMap = 1 << 0 // IORING_FEAT_SINGLE_MMAP
+	featNoDrop = 1 << 1 // IORING_FEAT_NODROP
+	featNative = 1 << 9 // IORING_FEAT_NATIVE_WORKERS, of Linux 5.12: rings don't count as locked memory since
+	featNeeded = featOneMap | featNoDrop | featNative
+	sendFlags  = syscall.MSG_DONTWAIT | syscall.MSG_NOSIGNAL
 )
 
 type params struct {
@@ -86,7 +85,7 @@ func newRing() *ring {
 	size := max(p.sq.array+p.sqEntries*4, p.cq.cqes+p.cqEntries*uint32(unsafe.Sizeof(cqe{})))
 	var err error
 	if r.rings, err = syscall.Mmap(r.fd, offSQRing, int(size), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED|syscall.MAP_POPULATE); err == nil {
-		r.entries, err = syscall.Mmap(r.fd, offSQEs, int(p.sqEntries)*sizeOfSQEntry, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED|syscall.MAP_POPULATE)
+		r.entries, err = syscall.Mmap(r.fd, offSQEs, int(p.sqEntries)*int(unsafe.Sizeof(sqe{})), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED|syscall.MAP_POPULATE)
 	}
 	if err != nil {
 		r.close()

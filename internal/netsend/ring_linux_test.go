@@ -15,9 +15,7 @@ import (
 func TestRingFails(t *testing.T) {
 	b := New(true)
 	defer b.Close()
-	if !b.Together() {
-		t.Skip("io_uring is needed, of Linux 5.12 or later")
-	}
+	tcptest.NeedRing(t, b.Together())
 	var readers []*net.TCPConn
 	var fds []int
 	for range 5 {
