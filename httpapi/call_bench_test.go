@@ -73,16 +73,18 @@ func newStage(tb testing.TB) *stage {
 	client := server.Client(tb)
 	s := &stage{}
 	client.AddHook(s)
-	st, err := store.New(tb.Context(), client, store.Options{Prefix: server.Prefix})
+	poller := redistest.Poller(tb)
+	st, err := store.New(tb.Context(), client, store.Options{Prefix: server.Prefix, Poller: poller})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	n := node.New(node.Options{Client: client, Store: st, Encode: EncodeNotification})
+	tb.Cleanup(st.Close)
+	n := node.New(node.Options{Client: client, Store: st, Encode: EncodeNotification, Poller: poller})
 	verifier, err := auth.NewVerifier(auth.Config{AccessKey: testKey, Secret: testSecret})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	srv := New(Options{Node: n, Verifier: verifier, silence: time.Hour})
+	srv := New(Options{Node: n, Verifier: verifier, silence: time.Hour, Poller: poller})
 	p := &auth.Principal{Room: stageRoom, User: "ann", Role: "guest", Until: time.Now().Add(time.Hour)}
 	ours, _ := tcptest.Pair(tb)
 	s.conn = newConn(srv, ours, nil, p, "ann")

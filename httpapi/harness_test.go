@@ -105,10 +105,12 @@ func (c *cluster) start(s setup) {
 	if s.limits.Grace == 0 {
 		s.limits.Grace = 50 * time.Millisecond
 	}
-	st, err := store.New(c.Context(), client, store.Options{Prefix: c.redis.Prefix, Partitions: 4, Limits: s.limits})
+	poller := redistest.Poller(c)
+	st, err := store.New(c.Context(), client, store.Options{Prefix: c.redis.Prefix, Partitions: 4, Limits: s.limits, Poller: poller})
 	if err != nil {
 		c.Fatal(err)
 	}
+	c.Cleanup(st.Close)
 	if s.greetAfter == 0 {
 		s.greetAfter = time.Hour
 	}
@@ -118,12 +120,12 @@ func (c *cluster) start(s setup) {
 	log := slog.New(slog.NewTextHandler(c.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	n := node.New(node.Options{
 		ID: "node" + strconv.Itoa(len(c.nodes)), Client: client, Store: st, Encode: EncodeNotification, Log: log,
-		Roles: s.roles,
+		Roles: s.roles, Poller: poller,
 	})
 	srv := New(Options{
 		Node: n, Verifier: c.verifier, Dev: s.dev, AllowedOrigins: s.origins, JoinTimeout: s.joinTimeout, PreviewTimeout: s.preview,
 		PublicWSURL: s.publicWS, Log: log, Version: "test", greetAfter: s.greetAfter, heartbeat: s.heartbeat,
-		AcceptRate: s.acceptRate, silence: cmp.Or(s.silence, time.Hour),
+		AcceptRate: s.acceptRate, silence: cmp.Or(s.silence, time.Hour), Poller: poller,
 	})
 	l, err := new(net.ListenConfig).Listen(c.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

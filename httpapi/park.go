@@ -99,7 +99,7 @@ func (c *conn) giveBack() {
 // else goes on with what comes next.
 func (c *conn) park() bool {
 	k := &c.sock
-	if k.handle == nil || k.poked.Load() {
+	if k.handle == nil || k.poked.Load() || k.handle.Ended() {
 		return false
 	}
 	c.giveBack()
@@ -179,32 +179,14 @@ func (k *socket) SyscallConn() (syscall.RawConn, error) {
 
 // watch makes a socket one that can be parked, if it is of the kind: what TLS has read ahead no poller knows of.
 func (s *Server) watch(k *socket) {
-	if _, ok := k.Conn.(*tls.Conn); ok || s.poller == nil {
+	if _, ok := k.Conn.(*tls.Conn); ok || s.o.Poller == nil {
 		return
 	}
 	raw, err := k.SyscallConn()
 	if err != nil {
 		return
 	}
-	if h, err := s.poller.Add(raw, k); err == nil {
+	if h, err := s.o.Poller.Add(raw, k); err == nil {
 		k.handle = h
-	}
-}
-
-// startPoller is called with s.mu held when there is a first connection.
-func (s *Server) startPoller() {
-	p, err := netpoll.New()
-	if err != nil {
-		return // a goroutine reads each
-	}
-	s.poller = p
-	s.wg.Go(p.Run) // until stopPoller
-}
-
-// stopPoller is called with s.mu held when the last connection has gone.
-func (s *Server) stopPoller() {
-	if s.poller != nil {
-		_ = s.poller.Close()
-		s.poller = nil
 	}
 }

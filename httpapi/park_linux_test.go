@@ -15,6 +15,7 @@ import (
 
 	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/internal/netpoll"
+	"github.com/hearthstore/hearth/internal/redistest"
 	"github.com/hearthstore/hearth/internal/tcptest"
 )
 
@@ -84,15 +85,7 @@ func TestParkLosesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
-	go func() { // until it is closed
-		defer close(done)
-		p.Run()
-	}()
-	defer func() {
-		_ = p.Close()
-		<-done
-	}()
+	defer func() { _ = p.Close() }()
 	raw, err := ours.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
@@ -118,6 +111,42 @@ func TestParkLosesNothing(t *testing.T) {
 	c.sock.Ready(&fiber.Round{}) // of what has been read
 	if !c.park() || c.br != nil {
 		t.Error("not parked, though nothing is there")
+	}
+}
+
+// The end of a socket is told of once, maybe together with bytes that come before it: who has read these is not parked.
+func TestParkWaitsForNoEnd(t *testing.T) {
+	s := newStage(t)
+	c := s.conn
+	ours, theirs := tcptest.Pair(t)
+	p := redistest.Poller(t)
+	raw, err := ours.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := theirs.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := theirs.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	tcptest.Ended(t, ours)
+	if c.sock.handle, err = p.Add(raw, waiterFunc(func() {})); err != nil {
+		t.Fatal(err)
+	}
+	handle := c.sock.handle
+	defer func() {
+		handle.Remove()
+		c.sock.handle = nil
+	}()
+	eventually(t, "its end is told of", handle.Ended)
+	c.sock.poked.Store(false)
+	c.borrow()
+	if _, err := io.ReadFull(ours, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if c.park() {
+		t.Error("parked, and of the end nobody will be told")
 	}
 }
 

@@ -234,6 +234,7 @@ func (c *cluster) tellNobody(r hearth.Revocation) {
 	if err != nil {
 		c.Fatal(err)
 	}
+	c.Cleanup(other.Close)
 	if _, _, err := other.Revoke(c.Context(), r); err != nil {
 		c.Fatal(err)
 	}

@@ -41,7 +41,9 @@ type Options struct {
 	// MetricsElsewhere leaves /metrics out: Metrics is served somewhere else.
 	MetricsElsewhere bool
 	// Sender sends for the WebSockets; the node's bursts are to be its own. The server makes one if it is given none.
-	Sender  *Sender
+	Sender *Sender
+	// Poller tells of what comes by WebSockets; nil: a goroutine reads each. It is closed after the server.
+	Poller  *netpoll.Poller
 	Log     *slog.Logger
 	Version string
 
@@ -66,7 +68,6 @@ type Server struct {
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
-	poller   *netpoll.Poller    // of the connections, while there are any; nil if there is none on this system
 	readers  *warm.Pool[*conn]  // each serves one until it is parked, or closed
 	fibers   *fiber.Pool[*conn] // so do these, as long as nothing blocks
 	streams  map[*feed]struct{}
@@ -260,9 +261,6 @@ func (s *Server) adopt(c *conn) bool {
 	if s.draining {
 		return false
 	}
-	if len(s.conns) == 0 {
-		s.startPoller()
-	}
 	s.conns[c] = struct{}{}
 	s.watch(&c.sock)
 	s.pulse.add(c)
@@ -276,9 +274,7 @@ func (s *Server) forget(c *conn) {
 	s.pulse.remove(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if delete(s.conns, c); len(s.conns) == 0 {
-		s.stopPoller()
-	}
+	delete(s.conns, c)
 	s.wg.Done()
 }
 

@@ -65,6 +65,7 @@ func newNode(t *testing.T, o Options) *Node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(st.Close)
 	o.Client, o.Store = client, st
 	o.Encode = func(method string, params func([]byte) []byte) []byte { return params([]byte(method + " ")) }
 	n := New(o)

@@ -18,6 +18,7 @@ func TestWaitIsNotEndedByAnEarlierHolding(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(st.Close)
 	n := &Node{store: st, roles: auth.DefaultRoles(), ctx: ctx, log: slog.New(slog.DiscardHandler)}
 	n.leases = newLeases(n)
 	n.sweeper.init(n)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/auth"
+	"github.com/hearthstore/hearth/internal/netpoll"
 	"github.com/hearthstore/hearth/pubsub"
 	"github.com/hearthstore/hearth/store"
 )
@@ -36,7 +37,9 @@ type Options struct {
 	Encode func(method string, params func(dst []byte) []byte) []byte
 	// Burst, if it is not nil, is told of times in which much is given to members' sinks.
 	Burst pubsub.Burst
-	Log   *slog.Logger
+	// Poller tells of what is published; nil: a goroutine reads each subscription. It is closed after the node.
+	Poller *netpoll.Poller
+	Log    *slog.Logger
 
 	cursorEvery  time.Duration // cursorEvery, but in tests
 	revokedEvery time.Duration // revokedEvery, but in tests
@@ -89,7 +92,7 @@ func New(o Options) *Node {
 	n.cursors.init(cmp.Or(o.cursorEvery, cursorEvery), o.Encode)
 	n.revoked.init(n, cmp.Or(o.revokedEvery, revokedEvery))
 	n.hub = pubsub.New(pubsub.Options{
-		Client: o.Client, Channel: o.Store.Channel, Probes: n.probes(), Read: n.readLog, Decode: n.decode, Log: o.Log, Burst: o.Burst,
+		Client: o.Client, Channel: o.Store.Channel, Probes: n.probes(), Read: n.readLog, Decode: n.decode, Log: o.Log, Burst: o.Burst, Poller: o.Poller,
 		Heads: o.Store.Heads, Rewound: n.rewound,
 		Notices: []pubsub.Notice{{Channel: o.Store.RevokedChannel(), Heard: n.revoked.hear, Missed: n.revoked.suspect}},
 	})

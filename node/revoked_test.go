@@ -31,6 +31,7 @@ func revokers(t *testing.T, s *redistest.Server, every time.Duration, meddlers .
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(st.Close)
 		nodes[i] = New(Options{Client: client, Store: st, Encode: func(string, func([]byte) []byte) []byte { return nil }, revokedEvery: every})
 		t.Cleanup(nodes[i].Close)
 	}
@@ -122,6 +123,7 @@ func still(t *testing.T, m *meddler) *Node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(st.Close)
 	n := &Node{store: st, roles: auth.DefaultRoles(), ctx: t.Context()}
 	n.revoked.init(n, time.Hour)
 	return n

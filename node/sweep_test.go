@@ -21,6 +21,7 @@ func newSweeper(t *testing.T) (s *sweeper, server *redistest.Server, began time.
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(st.Close)
 	n := &Node{store: st, ctx: t.Context(), log: slog.New(slog.DiscardHandler)}
 	n.leases = newLeases(n)
 	n.sweeper.init(n)

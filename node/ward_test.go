@@ -118,6 +118,7 @@ func newWard(t *testing.T, l hearth.Limits, partitions int) *ward {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(st.Close)
 		return st
 	}
 	w.st = open(w.raw)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/fiber"
 )
 
 // Bounds of a batch and of what waits to become one.
@@ -131,28 +132,55 @@ func (in *inbox) empty() bool {
 	return len(in.texts) == 0
 }
 
-// heard takes a change as it was published. It is called by a goroutine of the hub, which waits only if the room is far
-// behind.
-func (r *room) heard(text string) {
+// heard takes a change as it was published, in a round of whoever reads, who waits only if the room is far behind.
+func (r *room) heard(round *fiber.Round, t *turns, text string) {
 	r.looked.Store(int64(r.hub.now()))
 	switch r.inbox.put(text) {
 	case begin:
 		r.hub.wg.Add(1)
-		r.begin()
+		r.begin(round, t)
 	case wake: // instead of who rests, and is counted
-		r.begin()
+		r.begin(round, t)
 	case full:
 		r.drainAll()
 	}
 }
 
-// begin has somebody take what was heard. A room of many is not left to the crew, whose tasks wait for each other.
-func (r *room) begin() {
+// begin has somebody take what was heard. A room of many is not left to those whose tasks wait for each other.
+func (r *room) begin(round *fiber.Round, t *turns) {
 	if r.many.Load() {
 		r.hub.workers.Go(r)
 	} else {
-		r.hub.crew.Go(r)
+		t.rooms = append(t.rooms, r)
+		round.Finally(t)
 	}
+}
+
+// turns are small rooms that have heard something in a round. Whoever reads gives them their turns at its end, in a burst, so that
+// nobody has to be woken for that; what are more than a few rooms is left to the crew, which may have other processors.
+type turns struct {
+	hub   *Hub
+	rooms []*room
+}
+
+// atOnce is how many rooms have their turn by whoever reads.
+const atOnce = 16
+
+// EndRound implements fiber.Ender.
+func (t *turns) EndRound(*fiber.Round) {
+	h := t.hub
+	for len(t.rooms) > atOnce {
+		last := len(t.rooms) - 1
+		h.crew.Go(t.rooms[last])
+		t.rooms[last], t.rooms = nil, t.rooms[:last]
+	}
+	h.o.Burst.Begin()
+	for _, r := range t.rooms {
+		r.turn()
+	}
+	h.o.Burst.End()
+	clear(t.rooms)
+	t.rooms = t.rooms[:0]
 }
 
 // worked is work by a goroutine that is counted.
@@ -161,7 +189,8 @@ func (r *room) worked() {
 	r.work()
 }
 
-// turn is work by the crew: other rooms have their turns between two of its own. None waits for one that somebody has locked.
+// turn is work by those whose tasks wait for each other: other rooms have their turns between two of its own. None waits for one
+// that somebody has locked.
 func (r *room) turn() {
 	if !r.mu.TryLock() {
 		r.hub.workers.Go(r)

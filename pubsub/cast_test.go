@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/fiber"
 )
 
 // crowdEar checks that each change comes once and in order.
@@ -106,7 +107,7 @@ func TestComingAndGoingDuringBatches(t *testing.T) {
 		})
 	}
 	for range changes {
-		h.hear("r", l.add())
+		h.say("r", l.add())
 	}
 	h.wg.Wait()
 	close(over)
@@ -125,12 +126,12 @@ func TestWhatIsHeardMeanwhileIsABatch(t *testing.T) {
 	s := &Subscription{room: r, to: e}
 	r.add(s)
 	s.Activate(l.at())
-	h.hear("r", l.add())
+	h.say("r", l.add())
 	h.wg.Wait() // the first is what the hub goes on from
 	r.mu.Lock() // as if a batch were handed on
 	const n = 3*MaxBatch + 5
 	for range n {
-		h.hear("r", l.add())
+		h.say("r", l.add())
 	}
 	r.mu.Unlock()
 	h.wg.Wait()
@@ -161,7 +162,7 @@ func newSlowEar(t *testing.T, takes time.Duration) (*Hub, *fakeLog, *slowEar) {
 	s := &Subscription{room: r, to: e}
 	r.add(s)
 	s.Activate(l.at())
-	h.hear("r", l.add())
+	h.say("r", l.add())
 	synctest.Wait() // the first is what the hub goes on from
 	return h, l, e
 }
@@ -173,7 +174,7 @@ func TestBusyRoomGathers(t *testing.T) {
 		h, l, e := newSlowEar(t, takes)
 		began := time.Now()
 		for range n {
-			h.hear("r", l.add())
+			h.say("r", l.add())
 			<-time.After(time.Millisecond)
 		}
 		h.wg.Wait()
@@ -191,7 +192,7 @@ func TestQuietRoomDoesNotRest(t *testing.T) {
 		h, l, e := newSlowEar(t, takes)
 		for range n {
 			before := e.given.Load()
-			h.hear("r", l.add())
+			h.say("r", l.add())
 			<-time.After(takes + 1)
 			if e.given.Load() != before+1 {
 				t.Errorf("a change was not handed on at once")
@@ -205,19 +206,19 @@ func TestABatchEndsTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const takes = 10 * time.Millisecond
 		h, l, e := newSlowEar(t, takes)
-		h.hear("r", l.add())
+		h.say("r", l.add())
 		<-time.After(takes / 2)
-		h.hear("r", l.add())
+		h.say("r", l.add())
 		<-time.After(takes + 1) // it has handed on the one, and rests before the other
 		heard := e.given.Load()
 		for range MaxBatch - 2 {
-			h.hear("r", l.add())
+			h.say("r", l.add())
 		}
 		<-time.After(takes + 1)
 		if e.given.Load() != heard {
 			t.Fatalf("it does not rest")
 		}
-		h.hear("r", l.add())
+		h.say("r", l.add())
 		<-time.After(takes + 1)
 		if e.given.Load() != heard+MaxBatch {
 			t.Errorf("it still rests with %d waiting", MaxBatch)
@@ -235,10 +236,10 @@ func TestAWaitingBatchIsNotLeftToRest(t *testing.T) {
 		const takes = 10 * time.Millisecond
 		h, l, e := newSlowEar(t, takes)
 		began := time.Now()
-		h.hear("r", l.add())
+		h.say("r", l.add())
 		<-time.After(takes / 2)
 		for range MaxBatch {
-			h.hear("r", l.add())
+			h.say("r", l.add())
 		}
 		h.wg.Wait()
 		if took := time.Since(began); took != 2*takes || e.given.Load() != MaxBatch+1 {
@@ -260,11 +261,11 @@ func TestBeginningWithinABatch(t *testing.T) {
 	first := enter("first", l.at())
 	r.hear(l.add())
 	r.inbox.taken = true // as if the batch before were handed on
-	h.hear("r", l.add())
-	h.hear("r", l.add())
+	h.say("r", l.add())
+	h.say("r", l.add())
 	second := enter("second", l.at())
-	h.hear("r", l.add())
-	h.hear("r", l.add())
+	h.say("r", l.add())
+	h.say("r", l.add())
 	r.work()
 	if first.heard != 5 || first.most != 4 || second.heard != 2 {
 		t.Errorf("they hear %d, %d at once, and %d", first.heard, first.most, second.heard)
@@ -326,18 +327,18 @@ func TestBursts(t *testing.T) {
 		ears int
 		hear func(h *Hub, r *room, l *fakeLog) (changes int)
 	}{
-		"few":  {1, func(h *Hub, _ *room, l *fakeLog) int { h.hear("r", l.add()); return 1 }},
-		"many": {few + 1, func(h *Hub, _ *room, l *fakeLog) int { h.hear("r", l.add()); return 1 }},
+		"few":  {1, func(h *Hub, _ *room, l *fakeLog) int { h.say("r", l.add()); return 1 }},
+		"many": {few + 1, func(h *Hub, _ *room, l *fakeLog) int { h.say("r", l.add()); return 1 }},
 		"far behind": {1, func(h *Hub, r *room, l *fakeLog) int {
 			r.inbox.taken = true // by somebody who takes long
 			for range maxHeard {
-				h.hear("r", l.add())
+				h.say("r", l.add())
 			}
 			return maxHeard
 		}},
 		"missed": {1, func(h *Hub, _ *room, l *fakeLog) int {
 			l.add()
-			h.hear("r", l.add())
+			h.say("r", l.add())
 			return 2
 		}},
 	} {
@@ -357,6 +358,56 @@ func TestBursts(t *testing.T) {
 						b.inside.Load(), want, b.ended.Load(), b.outside.Load(), b.open.Load())
 				}
 			})
+		})
+	}
+}
+
+// gated is a subscriber at which all wait.
+type gated struct {
+	gate         chan struct{}
+	doing, heard *atomic.Int64
+}
+
+func (g gated) Deliver(*Message) {
+	g.doing.Add(1)
+	<-g.gate
+	g.heard.Add(1)
+}
+
+func (gated) Lost() {}
+
+// Small rooms have their turns by whoever reads, but of many at a time he leaves the rest to others.
+func TestTurns(t *testing.T) {
+	for rooms, by := range map[int]int64{1: 1, atOnce: 1, atOnce + 1: 2} {
+		synctest.Test(t, func(t *testing.T) {
+			h, _, l := newCrowd(t)
+			ear := gated{make(chan struct{}), new(atomic.Int64), new(atomic.Int64)}
+			var round fiber.Round
+			turns := turns{hub: h}
+			text := []byte(l.add())
+			for i := range rooms {
+				channel := "room " + strconv.Itoa(i)
+				r := &room{hub: h, name: channel, channel: channel, slot: h.slotOf(channel), confirmed: make(chan struct{}), state: subscribed}
+				h.rooms[channel], h.byChan[channel] = r, r
+				s := &Subscription{room: r, to: ear}
+				r.add(s)
+				s.Activate(hearth.Cursor{Epoch: l.at().Epoch})
+				h.hear(&round, &turns, []byte(channel), text)
+			}
+			synctest.Wait()
+			if n := ear.doing.Load(); n != 0 {
+				t.Errorf("%d rooms have their turn before the end of the round", n)
+			}
+			h.wg.Go(round.End)
+			synctest.Wait()
+			if n := ear.doing.Load(); n != by {
+				t.Errorf("%d of %d rooms have their turn at a time, not %d", n, rooms, by)
+			}
+			close(ear.gate)
+			h.wg.Wait()
+			if n := ear.heard.Load(); n != int64(rooms) || len(turns.rooms) != 0 {
+				t.Errorf("%d of %d heard it, %d are left", n, rooms, len(turns.rooms))
+			}
 		})
 	}
 }

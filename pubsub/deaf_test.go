@@ -209,7 +209,7 @@ func TestUnsubscribedUnasked(t *testing.T) {
 			l.mu.Lock()
 			conn := l.conn
 			l.mu.Unlock()
-			if err := conn.Unsubscribe(t.Context(), st.channel("r")); err != nil {
+			if err := conn.Tell("unsubscribe", st.channel("r")); err != nil {
 				t.Fatal(err)
 			}
 			st.publish("r", st.log.add())

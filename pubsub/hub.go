@@ -17,6 +17,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/fiber"
+	"github.com/hearthstore/hearth/internal/netpoll"
 	"github.com/hearthstore/hearth/internal/warm"
 )
 
@@ -61,7 +63,9 @@ type Options struct {
 	Rewound func(ctx context.Context, room string, at hearth.Cursor) error
 	// Burst, if it is not nil, is told of times in which much is handed on.
 	Burst Burst
-	Log   *slog.Logger
+	// Poller tells of what is published, together with what else it is told of; nil: a goroutine reads each connection.
+	Poller *netpoll.Poller
+	Log    *slog.Logger
 	// ProbeEvery is how often each connection is proven to hear; 3 s. One that has not heard a probe for twice that is
 	// made anew.
 	ProbeEvery time.Duration
@@ -121,7 +125,6 @@ type Hub struct {
 	mover   mover           // nil where the server stays
 	ctx     context.Context //nolint:containedctx // the hub's own life, ended by Close
 	cancel  context.CancelFunc
-	ended   context.Context //nolint:containedctx // one that is over, see link
 	wg      sync.WaitGroup
 	workers *warm.Pool[*room] // counted in wg while they work
 	crew    *warm.Crew[*room] // the same, for rooms of few subscribers
@@ -179,8 +182,6 @@ func New(o Options) *Hub {
 }
 
 func newHub(ctx context.Context, cancel context.CancelFunc, o Options) *Hub {
-	ended, end := context.WithCancel(ctx)
-	end()
 	if o.Burst == nil {
 		o.Burst = noBurst{}
 	}
@@ -189,7 +190,7 @@ func newHub(ctx context.Context, cancel context.CancelFunc, o Options) *Hub {
 		notices[o.Notices[i].Channel] = &o.Notices[i]
 	}
 	return &Hub{
-		o: o, ctx: ctx, cancel: cancel, ended: ended, began: time.Now(), notices: notices,
+		o: o, ctx: ctx, cancel: cancel, began: time.Now(), notices: notices,
 		workers: warm.NewPool((*room).worked), crew: warm.NewCrew((*room).turn, o.Burst.Begin, o.Burst.End),
 		rooms: map[string]*room{}, byChan: map[string]*room{}, slots: map[string]*slot{}, links: map[string]*link{},
 		wake: make(chan struct{}, 1), doubts: make(chan *room, 256),
@@ -271,20 +272,21 @@ func (h *Hub) open(name string, sub *Subscription) (confirmed <-chan struct{}) {
 	return r.add(sub)
 }
 
-// hear takes what was published in a room's channel, or one of notices, and reports whether it is one.
-func (h *Hub) hear(channel, text string) bool {
+// hear takes what was published in a room's channel, or one of notices, and reports whether it is one. It is called in a round,
+// whose turns are given.
+func (h *Hub) hear(round *fiber.Round, t *turns, channel, text []byte) bool {
 	h.mu.RLock()
-	r := h.byChan[channel]
+	r := h.byChan[string(channel)]
 	h.mu.RUnlock()
 	if r == nil {
-		n := h.notices[channel]
+		n := h.notices[string(channel)]
 		if n != nil {
-			n.Heard(text)
+			n.Heard(string(text))
 		}
 		return n != nil
 	}
 	h.Stats.Received.Add(1)
-	r.heard(text)
+	r.heard(round, t, string(text))
 	return true
 }
 

@@ -36,7 +36,7 @@ func newStationThat(t testing.TB, s *redistest.Server, provesEvery time.Duration
 	own := redis.NewClient(&redis.Options{Addr: s.Addr, DialTimeout: time.Second, ReadTimeout: time.Second, DialerRetries: 1})
 	st.Hub = New(Options{
 		Client: own, Channel: st.channel, Probes: []string{st.channel("probe of this hub")}, Read: st.log.read, Decode: decode,
-		ProbeEvery: provesEvery, Log: slog.New(slog.NewTextHandler(st.said, nil)),
+		ProbeEvery: provesEvery, Log: slog.New(slog.NewTextHandler(st.said, nil)), Poller: s.Poller(t),
 	})
 	t.Cleanup(func() {
 		st.Close()

@@ -2,7 +2,6 @@ package pubsub
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,6 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/fiber"
+	"github.com/hearthstore/hearth/internal/redispipe"
 )
 
 const (
@@ -19,11 +20,9 @@ const (
 	connectWithin = 5 * time.Second
 )
 
-// link is the one subscription connection to a server, for all rooms that are there. One goroutine reads it, which never
-// waits for a subscriber, one writes to it and one proves that it hears. A connection that broke is not mended by the
-// client library, which would subscribe to everything in one command (a cluster refuses that) and tell nobody: another one
-// is opened, and is told what the rooms want by then. So all but the opening is given a context that is over, with which
-// the library can't connect; it looks at it for nothing else.
+// link is the one subscription connection to a server, for all rooms that are there. Whoever reads it never waits for a
+// subscriber; one goroutine writes to it, one proves that it hears, and one makes another connection of it when it broke, which
+// is told what the rooms want by then.
 type link struct {
 	hub    *Hub
 	addr   string                       // of the server; "" for the only one
@@ -34,24 +33,25 @@ type link struct {
 	ready  chan struct{} // of prove
 	hurry  chan struct{} // of run: the next attempt may fare better
 	// heard is when the newest probe that it has heard was sent, since the hub began; 0 for none yet.
-	heard atomic.Int64
+	heard    atomic.Int64
+	refusals seldom // of whoever reads
 
 	mu     sync.Mutex          // after a room's
-	conn   *redis.PubSub       // nil while there is none
+	conn   *line               // nil while there is none
 	since  time.Duration       // when it was opened
 	giveUp context.CancelFunc  // ends the newest attempt to open one
 	moves  uint64              // how often the server had been replaced when that began
 	name   string              // that it has at the server; "" if it may have none
 	wishes map[string]bool     // by channel: subscribe (true) or unsubscribe; only the last wish counts
 	on     map[string]struct{} // what the server has confirmed
-	turns  int                 // counts commands and confirmations
+	steps  int                 // counts commands and confirmations
 	probe  string              // channel that it hears probes on
 }
 
 func newLink(h *Hub, addr string, client *redis.Client) *link {
 	l := &link{
 		hub: h, addr: addr, wake: make(chan struct{}, 1), ready: make(chan struct{}, 1), hurry: make(chan struct{}, 1),
-		wishes: map[string]bool{},
+		wishes: map[string]bool{}, refusals: seldom{},
 	}
 	l.ctx, l.cancel = context.WithCancel(h.ctx)
 	l.giveUp = func() {}   // until there is an attempt
@@ -62,12 +62,12 @@ func newLink(h *Hub, addr string, client *redis.Client) *link {
 // run opens one connection after the other and reads it, until the link is closed.
 func (l *link) run() {
 	log := l.hub.o.Log.With("server", l.addr)
-	wait, refusals := connectPause, seldom{}
+	wait := connectPause
 	for l.ctx.Err() == nil {
 		conn, err := l.connect()
 		if err == nil {
 			wait = connectPause
-			err = l.listen(conn, refusals)
+			err = l.listen(conn)
 			l.drop(conn)
 			if l.ctx.Err() == nil {
 				log.Warn("subscription broke", "error", err)
@@ -90,36 +90,30 @@ func (l *link) run() {
 }
 
 // connect opens a connection and asks for all that is wanted on it.
-func (l *link) connect() (*redis.PubSub, error) {
+func (l *link) connect() (*line, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, connectWithin)
 	defer cancel()
 	moves, _ := l.hub.moved()
 	l.mu.Lock()
 	l.giveUp, l.moves = cancel, moves
 	l.mu.Unlock()
-	conn := l.open()
-	opened := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	// The name is how the connection is found among the server's. Its answer also says that there is a connection.
-	name := "hearth-" + hearth.NewEpoch()
-	err := conn.ClientSetName(ctx, name)
-	if err == nil {
-		_, err = conn.ReceiveTimeout(l.hub.ended, connectWithin)
+	var server redis.UniversalClient = l.client.Load()
+	if l.hub.cluster == nil {
+		server = l.hub.o.Client
 	}
-	if isRefusal(err) { // it may not have a name
-		name, err = "", nil
-	}
-	if !opened() && err == nil {
-		err = ctx.Err()
-	}
+	name := "hearth-" + hearth.NewEpoch() // how the connection is found among the server's
+	sub, named, err := redispipe.Subscribe(ctx, server, name)
 	if err != nil {
-		_ = conn.Close()
-		return nil, err
+		return nil, err //nolint:wrapcheck // run says of what
 	}
-	context.AfterFunc(l.ctx, func() { _ = conn.Close() }) // that ends listen
+	if !named {
+		name = ""
+	}
+	conn := &line{Subscription: sub, link: l, turns: turns{hub: l.hub}, broken: make(chan error, 1)}
 	l.mu.Lock()
 	l.conn, l.since, l.name, l.on = conn, l.hub.now(), name, map[string]struct{}{}
 	clear(l.wishes)
-	l.turns++
+	l.steps++
 	l.mu.Unlock()
 	now, _ := l.hub.moved()
 	l.overtaken(now) // meanwhile there was nothing to replace
@@ -131,62 +125,77 @@ func (l *link) connect() (*redis.PubSub, error) {
 	return conn, nil
 }
 
-func (l *link) open() *redis.PubSub {
-	if c := l.client.Load(); c != nil {
-		return c.SSubscribe(l.ctx) // to nothing yet, so it is not connected
-	}
-	return l.hub.o.Client.Subscribe(l.ctx)
-}
-
 // drop gives a connection up.
-func (l *link) drop(conn *redis.PubSub) {
+func (l *link) drop(conn *line) {
 	l.mu.Lock()
 	l.conn, l.on = nil, nil
 	clear(l.wishes)
 	l.mu.Unlock()
 	if conn != nil {
-		_ = conn.Close()
+		conn.Wait()
 	}
 	l.hub.anew(l) // what the old connection would have confirmed
 }
 
-// listen reads a connection until it breaks.
-func (l *link) listen(conn *redis.PubSub, refusals seldom) error {
-	for {
-		got, err := conn.Receive(l.hub.ended)
-		switch {
-		case isRefusal(err):
-			if l.ctx.Err() == nil && refusals.fresh(codeOf(err), l.hub.now()) {
-				l.hub.o.Log.Warn("subscribing was refused", "server", l.addr, "error", err)
-			}
-			l.hub.refused(l)
-			continue
-		case err != nil:
-			return err
-		}
-		switch got := got.(type) {
-		case *redis.Message:
-			if !l.hub.hear(got.Channel, got.Payload) && got.Channel == l.probing() {
-				l.hearProbe(got.Payload)
-			}
-		case *redis.Subscription:
-			l.note(got)
-		}
+// listen has a connection read until it breaks.
+func (l *link) listen(conn *line) error {
+	conn.Start(l.hub.o.Poller, conn)
+	select {
+	case err := <-conn.broken:
+		return err
+	case <-l.ctx.Done():
+		return l.ctx.Err()
 	}
 }
 
-// note takes note of a confirmation.
-func (l *link) note(got *redis.Subscription) {
-	joined := got.Kind == "subscribe" || got.Kind == "ssubscribe"
-	l.mu.Lock()
-	l.turns++
-	_, had := l.on[got.Channel]
-	if joined {
-		l.on[got.Channel] = struct{}{}
-	} else {
-		delete(l.on, got.Channel)
+// line is a connection of a link.
+type line struct {
+	*redispipe.Subscription
+
+	turns
+	link   *link
+	broken chan error // gets why it is of no use any more
+}
+
+// breaks has the link open another connection.
+func (c *line) breaks(err error) {
+	select {
+	case c.broken <- err:
+	default:
 	}
-	mine := got.Channel == l.probe
+}
+
+// Message implements redispipe.Listener.
+func (c *line) Message(r *fiber.Round, channel, text []byte) {
+	if l := c.link; !l.hub.hear(r, &c.turns, channel, text) && string(channel) == l.probing() {
+		l.hearProbe(string(text))
+	}
+}
+
+// Refused implements redispipe.Listener.
+func (c *line) Refused(err error) {
+	l := c.link
+	if l.ctx.Err() == nil && l.refusals.fresh(codeOf(err), l.hub.now()) {
+		l.hub.o.Log.Warn("subscribing was refused", "server", l.addr, "error", err)
+	}
+	l.hub.refused(l)
+}
+
+// Broken implements redispipe.Listener.
+func (c *line) Broken(err error) { c.breaks(err) }
+
+// Confirmed implements redispipe.Listener.
+func (c *line) Confirmed(channel string, joined bool) {
+	l := c.link
+	l.mu.Lock()
+	l.steps++
+	_, had := l.on[channel]
+	if joined {
+		l.on[channel] = struct{}{}
+	} else {
+		delete(l.on, channel)
+	}
+	mine := channel == l.probe
 	l.mu.Unlock()
 	switch {
 	case mine && joined:
@@ -197,9 +206,9 @@ func (l *link) note(got *redis.Subscription) {
 	case mine: // its slot has moved
 		l.hub.refused(l)
 	case joined:
-		l.hub.confirmed(l, got.Channel, had)
+		l.hub.confirmed(l, channel, had)
 	default:
-		l.hub.parted(l, true, got.Channel)
+		l.hub.parted(l, true, channel)
 	}
 }
 
@@ -241,18 +250,18 @@ func (l *link) command() {
 			l.hub.parted(l, false, part...)
 			continue
 		}
-		err := l.tell(part, conn.Unsubscribe, conn.SUnsubscribe)
+		err := l.tell(conn, "unsubscribe", part)
 		if err == nil {
-			err = l.tell(join, conn.Subscribe, conn.SSubscribe)
+			err = l.tell(conn, "subscribe", join)
 		}
 		if err != nil {
-			_ = conn.Close()
+			conn.breaks(err)
 		}
 	}
 }
 
 // take empties the queue.
-func (l *link) take() (conn *redis.PubSub, join, part []string) {
+func (l *link) take() (conn *line, join, part []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c, wanted := range l.wishes {
@@ -263,32 +272,26 @@ func (l *link) take() (conn *redis.PubSub, join, part []string) {
 		}
 	}
 	clear(l.wishes)
-	l.turns++
+	l.steps++
 	return l.conn, join, part
 }
 
 // tell sends a command for channels; on a cluster one for each slot.
-func (l *link) tell(channels []string, plain, sharded func(ctx context.Context, channels ...string) error) error {
+func (l *link) tell(conn *line, command string, channels []string) error {
 	if len(channels) == 0 {
 		return nil
 	}
 	if l.hub.cluster == nil {
-		return plain(l.hub.ended, channels...)
+		return conn.Tell(command, channels...) //nolint:wrapcheck // listen's
 	}
 	bySlot := map[string][]string{}
 	for _, c := range channels {
 		bySlot[tagOf(c)] = append(bySlot[tagOf(c)], c)
 	}
 	for _, some := range bySlot {
-		if err := sharded(l.hub.ended, some...); err != nil {
-			return err
+		if err := conn.Tell("s"+command, some...); err != nil {
+			return err //nolint:wrapcheck // listen's
 		}
 	}
 	return nil
-}
-
-// isRefusal reports whether the server answered, with an error: the connection stands.
-func isRefusal(err error) bool {
-	var e redis.Error
-	return errors.As(err, &e) && !errors.Is(err, context.DeadlineExceeded)
 }

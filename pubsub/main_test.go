@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/internal/redistest"
 )
 
@@ -325,4 +326,11 @@ func span(from, to int) string {
 		texts = append(texts, "m"+strconv.Itoa(i))
 	}
 	return strings.Join(texts, " ")
+}
+
+// say has the hub hear something, in a round of its own, whose end it doesn't wait for.
+func (h *Hub) say(channel, text string) {
+	var round fiber.Round
+	h.hear(&round, &turns{hub: h}, []byte(channel), []byte(text))
+	h.wg.Go(round.End)
 }

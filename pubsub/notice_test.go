@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"errors"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -50,7 +51,7 @@ func TestNotices(t *testing.T) {
 		defer func() { _ = own.Close() }()
 		h := New(Options{
 			Client: own, Channel: func(room string) string { return s.Prefix + ":" + room }, Probes: []string{s.Prefix + ":probe"},
-			Read: (&fakeLog{}).read, Decode: decode, Notices: b.notices(), ProbeEvery: time.Minute,
+			Read: (&fakeLog{}).read, Decode: decode, Notices: b.notices(), ProbeEvery: time.Minute, Poller: s.Poller(t),
 		})
 		defer h.Close()
 		publish := func(text string) error { return client.Publish(t.Context(), channel, text).Err() }
@@ -62,18 +63,16 @@ func TestNotices(t *testing.T) {
 		}
 		b.hears(t, publish, "two")
 		sub.Close() // the last of its tag
-		conn := func() *redis.PubSub {
+		conn := func() *line {
 			l := h.links[""]
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			return l.conn
 		}
-		if err := conn().Close(); err != nil {
-			t.Fatal(err)
-		}
+		conn().breaks(errors.New("it is to be made anew"))
 		eventually(t, "subscribed to by another connection", func() bool { return b.missed.Load() == 2 })
 		b.hears(t, publish, "three")
-		if err := conn().Unsubscribe(t.Context(), channel); err != nil {
+		if err := conn().Tell("unsubscribe", channel); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "subscribed to once more", func() bool { return b.missed.Load() == 3 })

@@ -2,6 +2,7 @@ package pubsub
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -169,24 +170,27 @@ func (l *link) renew(why string) {
 	l.replace(conn, why)
 }
 
-func (l *link) replace(conn *redis.PubSub, why string) {
+func (l *link) replace(conn *line, why string) {
 	l.hub.o.Log.Warn("subscription made anew", "server", l.addr, "why", why)
-	_ = conn.Close()
+	conn.breaks(errReplaced)
 }
+
+// errReplaced is why a connection is given up that has not failed.
+var errReplaced = errors.New("it is made anew")
 
 // count compares how many channels the server thinks that the link has with what the link does, and renews it if they
 // differ while nothing is under way. It is left out where the server does not tell.
 func (l *link) count() {
 	for range 2 {
 		l.mu.Lock()
-		name, turns, mine := l.name, l.turns, len(l.on)
+		name, steps, mine := l.name, l.steps, len(l.on)
 		l.mu.Unlock()
 		if name == "" {
 			return
 		}
 		theirs, ok := l.countThere(name)
 		l.mu.Lock()
-		quiet := turns == l.turns && len(l.wishes) == 0
+		quiet := steps == l.steps && len(l.wishes) == 0
 		l.mu.Unlock()
 		if !ok || !quiet || theirs == mine {
 			return
@@ -195,7 +199,7 @@ func (l *link) count() {
 			return
 		}
 		l.mu.Lock()
-		quiet = turns == l.turns
+		quiet = steps == l.steps
 		l.mu.Unlock()
 		if !quiet {
 			return

@@ -40,7 +40,7 @@ func BenchmarkRooms(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for i, text := range texts {
-		h.hear(channels[i%rooms], text)
+		h.say(channels[i%rooms], text)
 	}
 	h.wg.Wait()
 	b.StopTimer()

@@ -20,10 +20,11 @@ import (
 func BenchmarkVerbs(b *testing.B) {
 	server := redistest.Real(b)
 	client := server.Client(b)
-	s, err := store.New(b.Context(), client, store.Options{Limits: hearth.Limits{MaxOps: 1 << 30}})
+	s, err := store.New(b.Context(), client, store.Options{Limits: hearth.Limits{MaxOps: 1 << 30}, Poller: redistest.Poller(b)})
 	if err != nil {
 		b.Fatal(err)
 	}
+	b.Cleanup(s.Close)
 	for p := range s.Partitions() {
 		if _, err := s.Begin(b.Context(), p, "n"); err != nil {
 			b.Fatal(err)

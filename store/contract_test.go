@@ -28,7 +28,7 @@ func TestContractOfTheLeastUser(t *testing.T) {
 		if err := admin.FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		return &storetest.Env{Client: admin, Stores: least, Prefix: "hearth"}
+		return &storetest.Env{Client: admin, Stores: least, Prefix: "hearth", Poller: s.Poller(t)}
 	})
 	// It can do no more than that.
 	for _, c := range [][]any{{"CONFIG", "GET", "*"}, {"KEYS", "*"}, {"FLUSHALL"}, {"GET", "other:key"}, {"SET", "hearthx", "1"}, {"SUBSCRIBE", "other"}, {"ACL", "LIST"}, {"SHUTDOWN"}} {
@@ -42,7 +42,7 @@ var envs atomic.Int64
 
 // env gives a part of the contract its own prefix on the server, and the clock where it can be moved.
 func env(t *testing.T, s *redistest.Server) *storetest.Env {
-	e := &storetest.Env{Client: s.Client(t), Prefix: fmt.Sprintf("%s-%d", s.Prefix, envs.Add(1))}
+	e := &storetest.Env{Client: s.Client(t), Prefix: fmt.Sprintf("%s-%d", s.Prefix, envs.Add(1)), Poller: s.Poller(t)}
 	if s.Mini != nil {
 		var now time.Time
 		e.Advance = func(d time.Duration) {

@@ -27,10 +27,11 @@ const room = "room"
 
 func newHouse(t *testing.T, server *redistest.Server) *house {
 	h := &house{T: t, server: server, client: server.Client(t)}
-	s, err := store.New(t.Context(), h.client, store.Options{Prefix: server.Prefix, Partitions: 4})
+	s, err := store.New(t.Context(), h.client, store.Options{Prefix: server.Prefix, Partitions: 4, Poller: server.Poller(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(s.Close)
 	h.s = s
 	h.begin()
 	h.ann, h.bob = h.join("ann"), h.join("bob")
@@ -57,10 +58,11 @@ func (h *house) newClient(change func(*redis.Options)) *redis.Client {
 	change(o)
 	client := redis.NewClient(o)
 	h.Cleanup(func() { _ = client.Close() }) // which a test may have done itself
-	s, err := store.New(h.Context(), client, store.Options{Prefix: h.server.Prefix, Partitions: 4})
+	s, err := store.New(h.Context(), client, store.Options{Prefix: h.server.Prefix, Partitions: 4, Poller: h.server.Poller(h)})
 	if err != nil {
 		h.Fatal(err)
 	}
+	h.Cleanup(s.Close)
 	h.s = s
 	return client
 }

@@ -2,38 +2,65 @@ package store
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hearthstore/hearth/internal/fiber"
+	"github.com/hearthstore/hearth/internal/netpoll"
+	"github.com/hearthstore/hearth/internal/redispipe"
 )
 
-// lanes are the ways of calls to the store. On a cluster each master has its own, and what they gather is sent to that master's
-// own client: one call that it doesn't take doesn't hold up the others, and no master holds up what goes to another.
+// lanes are the ways of calls to the store. On a cluster each master has its own: one call that it doesn't take doesn't hold up the
+// others, and no master holds up what goes to another.
 type lanes struct {
 	cluster *redis.ClusterClient // nil: there is one server
-	all     *ways                // to that one, or to the cluster while it is not known who has a key
+	poller  *netpoll.Poller
+	all     *ways // to that one, or to the cluster while it is not known who has a key
 
 	mu      sync.RWMutex
 	masters map[string]*ways // by address
+	closed  bool
+	wg      sync.WaitGroup // of ways that are closed
 }
 
 // ways are the lanes to one server.
 type ways struct {
 	client redis.UniversalClient
-	short  lane // of calls that cost little and are answered by little
-	joins  lane
+	short  *redispipe.Pipe // of calls that cost little and are answered by little
+	joins  *redispipe.Pipe
 }
 
-func newWays(client redis.UniversalClient) *ways {
-	return &ways{client: client, short: lane{client: client}, joins: lane{client: client}}
+func newWays(client redis.UniversalClient, poller *netpoll.Poller) *ways {
+	pipes := redispipe.New(client, poller, 2)
+	return &ways{client: client, short: pipes[0], joins: pipes[1]}
 }
 
-func newLanes(client redis.UniversalClient) *lanes {
-	l := &lanes{all: newWays(client), masters: map[string]*ways{}}
+func (w *ways) close() {
+	w.short.Close()
+	w.joins.Close()
+}
+
+func newLanes(client redis.UniversalClient, poller *netpoll.Poller) *lanes {
+	l := &lanes{all: newWays(client, poller), poller: poller, masters: map[string]*ways{}}
 	l.cluster, _ = clustered(client)
 	return l
+}
+
+// close has all that is under way fail, and waits for it.
+func (l *lanes) close() {
+	l.mu.Lock()
+	l.closed = true
+	masters := slices.Collect(maps.Values(l.masters))
+	clear(l.masters)
+	l.mu.Unlock()
+	l.all.close()
+	for _, w := range masters {
+		w.close()
+	}
+	l.wg.Wait()
 }
 
 // to returns the ways to the server that has a key, as far as is known. A master may be another one by now, which then says so.
@@ -54,21 +81,27 @@ func (l *lanes) to(ctx context.Context, key string) *ways {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if w = l.masters[addr]; w == nil || w.client != master { // the cluster's client may have made another one
-		w = newWays(master)
-		l.masters[addr] = w
+	if w = l.masters[addr]; l.closed {
+		return l.all
+	} else if w != nil && w.client == master {
+		return w
 	}
+	if w != nil { // the cluster's client has made another one
+		l.wg.Go(w.close)
+	}
+	w = newWays(master, l.poller)
+	l.masters[addr] = w
 	return w
 }
 
 // of returns the lane of a verb; nil for those that go by themselves, because their answers are long or because they are rare.
-func (l *lanes) of(ctx context.Context, v verb, key string) *lane {
+func (l *lanes) of(ctx context.Context, v verb, key string) *redispipe.Pipe {
 	switch v {
 	case verbSet, verbDelete, verbUpdate, verbBroadcast, verbLeave, verbRenew, verbPeerUpdate, verbGet,
 		verbLockAcquire, verbLockCancel, verbLockRenew, verbLockRelease:
-		return &l.to(ctx, key).short
+		return l.to(ctx, key).short
 	case verbJoin:
-		return &l.to(ctx, key).joins
+		return l.to(ctx, key).joins
 	}
 	return nil
 }
@@ -81,7 +114,7 @@ func (l *lanes) run(ctx context.Context, v verb, s *redis.Script, keys []string,
 		return s.Run(ctx, l.all.client, keys, args...).Slice() //nolint:wrapcheck // failure does
 	}
 	cmd := evalSha(ctx, s, keys, args)
-	err := lane.do(ctx, cmd)
+	err := lane.Do(ctx, cmd)
 	if err == nil {
 		return cmd.Slice() //nolint:wrapcheck // failure does
 	}

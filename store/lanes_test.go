@@ -36,7 +36,7 @@ func TestEachMasterHasItsLanes(t *testing.T) {
 		})
 		defer func() { _ = client.Close() }()
 		k := newKeyspace("hearth", 64)
-		l := newLanes(client)
+		l := newLanes(client, nil)
 		// by returns how many of the partitions' rooms go by a's and by b's lanes, and by those for which no master is known.
 		by := func() (lanes map[string]int) {
 			lanes = map[string]int{}
@@ -56,7 +56,7 @@ func TestEachMasterHasItsLanes(t *testing.T) {
 				if wanted := map[bool]string{true: a, false: b}[int64(crc16(k.tags[k.partitionOf(room)]))%slots < border.Load()]; addr != wanted {
 					t.Fatalf("%s goes to %s, not %s", key, addr, wanted)
 				}
-				if short := l.of(t.Context(), verbSet, key); short != &l.masters[addr].short || l.of(t.Context(), verbLeave, key) != short {
+				if short := l.of(t.Context(), verbSet, key); short != l.masters[addr].short || l.of(t.Context(), verbLeave, key) != short {
 					t.Fatalf("a set of %s does not go by the one lane of %s", key, addr)
 				}
 				lanes[addr]++

@@ -22,6 +22,7 @@ func TestAServerWithoutMemoryCountsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(s.Close)
 	h.s = s
 	counted := func(calls []call) (out []call) {
 		for _, c := range calls {

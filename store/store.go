@@ -18,7 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hearthstore/hearth"
-	"github.com/hearthstore/hearth/internal/fiber"
+	"github.com/hearthstore/hearth/internal/netpoll"
 )
 
 // Options says where a store's data is and how it is laid out. The zero value of a field means its default.
@@ -26,6 +26,8 @@ type Options struct {
 	Prefix     string // of every key and channel; "hearth"
 	Partitions int    // over how many partitions rooms are spread; 64. All nodes have to agree
 	Limits     hearth.Limits
+	// Poller tells of answers, together with what else it is told of; nil: goroutines wait for them.
+	Poller *netpoll.Poller
 }
 
 // Store executes the verbs. It is safe for concurrent use.
@@ -42,7 +44,7 @@ type Store struct {
 // ErrPartitions is returned by New if the data was laid out over another number of partitions.
 var ErrPartitions = errors.New("store: the number of partitions differs from the one in Redis")
 
-// New returns a store on client, which stays the caller's to close. It records the number of partitions, or checks it
+// New returns a store on client, which stays the caller's to close, after the store. It records the number of partitions, or checks it
 // against the recorded one, and loads the scripts.
 func New(ctx context.Context, client redis.UniversalClient, o Options) (*Store, error) {
 	if o.Prefix == "" {
@@ -66,15 +68,18 @@ func New(ctx context.Context, client redis.UniversalClient, o Options) (*Store, 
 	s := &Store{client: client, keys: newKeyspace(o.Prefix, o.Partitions), scripts: scripts, limits: o.Limits}
 	s.rooms.keys = s.keys
 	s.rates.init(o.Limits)
-	s.lanes = newLanes(client)
 	if err := s.agree(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.load(ctx); err != nil {
 		return nil, fmt.Errorf("store: load the scripts: %w", err)
 	}
+	s.lanes = newLanes(client, o.Poller)
 	return s, nil
 }
+
+// Close frees the store's own connections. Verbs that are under way fail, and so do those that come later.
+func (s *Store) Close() { s.lanes.close() }
 
 func (s *Store) agree(ctx context.Context) error {
 	mine := len(s.keys.tags)
@@ -175,7 +180,6 @@ func (s *Store) runFor(ctx context.Context, v verb, room string, w *Writer, more
 		return nil, err
 	}
 	w.Role = role
-	fiber.From(ctx).Leave() // it would wait for calls that have begun since, and have more time left
 	return s.run(ctx, v, keys, w.args(v, room, more...)...)
 }
 

@@ -45,7 +45,7 @@ func TestContractOnCluster(t *testing.T) {
 func contractAt(t *testing.T, url, prefix string) {
 	t.Helper()
 	storetest.Run(t, func(t *testing.T) *storetest.Env {
-		return &storetest.Env{Client: open(t, url), Prefix: fmt.Sprintf("%s-%d", prefix, envs.Add(1))}
+		return &storetest.Env{Client: open(t, url), Prefix: fmt.Sprintf("%s-%d", prefix, envs.Add(1)), Poller: redistest.Poller(t)}
 	})
 }
 
@@ -53,10 +53,11 @@ func contractAt(t *testing.T, url, prefix string) {
 func houseAt(t *testing.T, url, prefix string, server func(s *store.Store) *redistest.Server) *house {
 	t.Helper()
 	client := open(t, url)
-	s, err := store.New(t.Context(), client, store.Options{Prefix: prefix, Partitions: 4})
+	s, err := store.New(t.Context(), client, store.Options{Prefix: prefix, Partitions: 4, Poller: redistest.Poller(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(s.Close)
 	h := &house{T: t, server: server(s), s: s}
 	if cluster, ok := client.(*redis.ClusterClient); ok {
 		h.options = cluster.Options()

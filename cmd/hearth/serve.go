@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hearthstore/hearth/httpapi"
+	"github.com/hearthstore/hearth/internal/netpoll"
 	"github.com/hearthstore/hearth/node"
 	"github.com/hearthstore/hearth/store"
 )
@@ -85,15 +86,23 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 		}
 		defer func() { _ = metrics.Close() }() // serving closes it too
 	}
+	poller, err := netpoll.New()
+	if err != nil && !errors.Is(err, netpoll.ErrUnsupported) {
+		return fmt.Errorf("watch sockets: %w", err)
+	}
+	if poller != nil {
+		defer func() { _ = poller.Close() }()
+	}
 	client, storeName, stopRedis, err := c.redis.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer stopRedis()
-	st, err := store.New(ctx, client, store.Options{Prefix: c.prefix, Partitions: c.partitions, Limits: c.limits()})
+	st, err := store.New(ctx, client, store.Options{Prefix: c.prefix, Partitions: c.partitions, Limits: c.limits(), Poller: poller})
 	if err != nil {
 		return fmt.Errorf("HEARTH_REDIS: %w", err)
 	}
+	defer st.Close()
 	dev := c.dev()
 	if dev {
 		c.accessKey, c.secret = "dev", rand.Text()+rand.Text()
@@ -106,10 +115,10 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	sender := httpapi.NewSender(c.ioURing)
 	//nolint:contextcheck // the node outlives ctx: it is stopped in order, after ctx has ended
 	n := node.New(node.Options{
-		ID: c.nodeID, Client: client, Store: st, Roles: roles, Encode: httpapi.EncodeNotification, Burst: sender, Log: log,
+		ID: c.nodeID, Client: client, Store: st, Roles: roles, Encode: httpapi.EncodeNotification, Burst: sender, Poller: poller, Log: log,
 	})
 	server := httpapi.New(httpapi.Options{
-		Node: n, Verifier: verifier, Sender: sender, Dev: dev, AllowedOrigins: c.origins, PublicWSURL: c.publicWS,
+		Node: n, Verifier: verifier, Sender: sender, Poller: poller, Dev: dev, AllowedOrigins: c.origins, PublicWSURL: c.publicWS,
 		AcceptRate: c.acceptRate, MetricsElsewhere: metrics != nil, Log: log, Version: versionText(),
 	})
 	if metrics != nil {

@@ -32,21 +32,23 @@ var directions = map[string]row{
 	"internal/fiber":    {module: []string{"internal/warm"}},
 	"internal/rawio":    {},
 	// Keys and scripts, and nothing else.
-	"store": {module: []string{".", "internal/fiber"}, others: []string{"github.com/redis/go-redis/v9", "github.com/cespare/xxhash/v2"}},
+	"store": {module: []string{".", "internal/fiber", "internal/netpoll", "internal/redispipe"}, others: []string{"github.com/redis/go-redis/v9", "github.com/cespare/xxhash/v2"}},
 	// Carries bytes and seq and knows no domain.
 	// Of the module it needs the glossary alone: a position in a log is hearth.Cursor.
-	"pubsub": {module: []string{".", "internal/warm"}, others: []string{"github.com/redis/go-redis/v9"}},
+	"pubsub": {module: []string{".", "internal/fiber", "internal/netpoll", "internal/redispipe", "internal/warm"}, others: []string{"github.com/redis/go-redis/v9"}},
 	"auth":   {module: []string{"."}, others: []string{anything}},
 	// The public keys of other minters, read from where they are.
 	"internal/jwks": {module: []string{"auth"}, others: []string{"github.com/MicahParks/jwkset", "github.com/golang-jwt/jwt/v5"}},
 	// The verbs, written once below the transports. It brings store and pubsub
 	// together, which never import each other.
-	"node": {module: []string{".", "store", "pubsub", "auth"}, others: []string{anything}},
+	"node": {module: []string{".", "store", "pubsub", "auth", "internal/netpoll"}, others: []string{anything}},
 	// A transport decodes, calls node and encodes.
 	"httpapi": {module: []string{".", "node", "auth", "internal/fiber", "internal/netpoll", "internal/netsend", "internal/jsonscan", "internal/warm"}, others: []string{anything}},
 	// Knows sockets, and nothing of what they carry.
 	"internal/netpoll": {module: []string{"internal/fiber", "internal/rawio"}},
 	"internal/netsend": {module: []string{"internal/rawio"}},
+	// A connection that many share; what goes over it is its callers'.
+	"internal/redispipe": {module: []string{"internal/fiber", "internal/netpoll"}, others: []string{"github.com/redis/go-redis/v9"}},
 	// Connects with what HEARTH_REDIS names.
 	"internal/redisurl": {module: []string{"internal/rawio"}, others: []string{"github.com/redis/go-redis/v9"}},
 	"internal/devredis": {others: []string{"github.com/alicebob/miniredis/v2"}},
@@ -59,11 +61,11 @@ var directions = map[string]row{
 	// A client of a running cluster: only the wire may connect it with the rest.
 	"deploy/composetest": {others: []string{anything}},
 
-	"store/storetest":    {module: []string{".", "store", "internal/redistest"}, others: []string{anything}, testOnly: true},
-	"internal/redistest": {others: []string{anything}, testOnly: true},
+	"store/storetest":    {module: []string{".", "store", "internal/netpoll", "internal/redistest"}, others: []string{anything}, testOnly: true},
+	"internal/redistest": {module: []string{"internal/netpoll"}, others: []string{anything}, testOnly: true},
 	"internal/archtest":  {testOnly: true},
 	"internal/testlog":   {testOnly: true},
-	"internal/tcptest":   {testOnly: true},
+	"internal/tcptest":   {others: []string{"golang.org/x/sys/unix"}, testOnly: true},
 	"internal/check":     {testOnly: true},
 	"internal/faults":    {testOnly: true},
 	"internal/perf":      {testOnly: true},

@@ -64,6 +64,7 @@ func newClusterOn(tb testing.TB, s *redistest.Server, grace time.Duration, mutat
 		if err != nil {
 			tb.Fatal(err)
 		}
+		tb.Cleanup(st.Close)
 		return st
 	}
 	c.store = open()

@@ -57,6 +57,7 @@ func machineOn(t *testing.T, s *redistest.Server, n *steps, mutate func(string) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(st.Close)
 	return func(rt *rapid.T) {
 		m := &machine{t: rt, s: st, client: plain, clock: c, steps: n, part: newPartition(machineLimits), dead: map[string]bool{}}
 		m.ok(plain.FlushDB(rt.Context()).Err())

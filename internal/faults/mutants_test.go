@@ -190,7 +190,7 @@ var mutants = []mutant{
 	},
 	{
 		"nodes make a deaf connection anew", "pubsub/probe.go", `"why", why)
-	_ = conn.Close()`, `"why", why)`, "internal/faults", "TestDeaf",
+	conn.breaks(errReplaced)`, `"why", why)`, "internal/faults", "TestDeaf",
 	},
 	{
 		"nodes repair a gap", "pubsub/repair.go", `if r.repairing || r.hub.ctx.Err() != nil {`, `if r.name != "" {`,
@@ -231,12 +231,45 @@ var mutants = []mutant{
 		"pubsub", "TestBeginningWithinABatch",
 	},
 	{
-		"a batch of calls is sent by who is still there", "store/batch.go", `slices.DeleteFunc(*batch, func(w *waiting) bool { return w.gone })`, `*batch`,
-		"store", "TestABatchIsSentByWhoIsThere",
+		"what breaks while it is written may have arrived", "internal/redispipe/pipe.go", `if w.writing { // somebody just writes the rest`, `if false {`,
+		"internal/redispipe", "TestAConnectionBreaksWhileItIsWrittenTo",
 	},
 	{
-		"a batch of calls has those that have as long", "store/batch.go", `|| w.end.Sub(l.waiting[0].end) > batchSpread`, ``,
-		"store", "TestCallsOfABatchHaveAsLong",
+		"what was sent by a connection that breaks is unknown", "internal/redispipe/pipe.go", `case c.at < written:`, `case c.at < written && false:`,
+		"internal/redispipe", "TestAConnectionBreaks$",
+	},
+	{
+		"a silent server is given up", "internal/redispipe/pipe.go", `now.Sub(flying[0].sent) >= silence {`, `false {`,
+		"internal/redispipe", "TestASilentServer",
+	},
+	{
+		"a fiber's time ends", "internal/redispipe/pipe.go", `return c.of != nil && !c.end.IsZero() && now.After(c.end)`, `return false`,
+		"internal/redispipe", "TestAFibersTimeEnds",
+	},
+	{
+		"who gives up leaves its place to no other", "internal/redispipe/wire.go", `		c := w.flying.pop()
+`, `		c := w.flying.pop()
+		for c != nil && c.gone {
+			c = w.flying.pop()
+		}
+`, "internal/redispipe", "TestWhoGivesUpLeavesTheRest",
+	},
+	{
+		"calls follow the server", "internal/redispipe/pipe.go", `times != w.times {`, `times < w.times {`, "internal/redispipe", "TestTheServerMoves",
+	},
+	{
+		"the old server's answers count", "internal/redispipe/wire.go", `if w.last && !w.writing && w.flying.empty() {`, `if w.last {`,
+		"internal/redispipe", "TestTheServerMoves",
+	},
+	{
+		"an end that comes with last words is noticed", "internal/redispipe/conn.go", `n < len(space) && !c.handle.Ended() {`, `n < len(space) {`,
+		"internal/redispipe", "TestLastWords",
+	},
+	{
+		"a client's end that comes with last words is noticed", "httpapi/park.go", ` || k.handle.Ended() {`, ` {`, "httpapi", "TestParkWaitsForNoEnd",
+	},
+	{
+		"who reads doesn't hand on to all rooms", "pubsub/cast.go", `for len(t.rooms) > atOnce {`, `for false {`, "pubsub", "TestTurns",
 	},
 	{
 		"who is behind holds up nobody else", "httpapi/outbox.go", `if o.answers > maxQueued && f.Inline() {`, `if false {`, "httpapi", "TestWhoLeaves",

@@ -27,8 +27,8 @@ type Round struct{ enders []Ender }
 // Ender has something to do when a round ends, whatever number of tasks has asked for it.
 type Ender interface{ EndRound(r *Round) }
 
-// finally has e called when the round ends, once, and reports whether nobody has asked for that before.
-func (r *Round) finally(e Ender) bool {
+// Finally has e called when the round ends, once, and reports whether nobody has asked for that before.
+func (r *Round) Finally(e Ender) bool {
 	if slices.Contains(r.enders, e) {
 		return false
 	}
@@ -107,12 +107,12 @@ func (f *Fiber) Leave() {
 
 // Finally has e called when the present round ends, once, and reports whether nobody has asked for that before. Who has left has
 // no round.
-func (f *Fiber) Finally(e Ender) bool { return f.round.finally(e) }
+func (f *Fiber) Finally(e Ender) bool { return f.round.Finally(e) }
 
 // Wait returns after Wake, in its round; e is called when the present one ends. There is one Wake for each Wait. Who has left
 // can't wait so.
 func (f *Fiber) Wait(e Ender) {
-	f.round.finally(e)
+	f.round.Finally(e)
 	f.yield(waits)
 }
 

@@ -34,7 +34,7 @@ func TestWait(t *testing.T) {
 			f.Wait(end)
 			did = append(did, name+" goes on")
 			f.Wait(&ender{func(r *Round) {
-				r.finally(&ender{func(*Round) { did = append(did, name+" has ended its round") }})
+				r.Finally(&ender{func(*Round) { did = append(did, name+" has ended its round") }})
 			}})
 		}
 		did = append(did, name+" is done")

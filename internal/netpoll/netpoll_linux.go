@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -16,6 +17,8 @@ import (
 const (
 	// arrival is what is told: that something has come, once, and not for as long as it is there.
 	arrival = syscall.EPOLLIN | syscall.EPOLLRDHUP | 1<<31 // EPOLLET, which package syscall has as a negative number
+	// hangup is of a socket by which nothing comes any more, behind what is there.
+	hangup = syscall.EPOLLRDHUP | syscall.EPOLLHUP | syscall.EPOLLERR
 	// batch is how many sockets are told of at once.
 	batch = 128
 )
@@ -29,6 +32,8 @@ type Poller struct {
 	mu   sync.Mutex
 	last uint64 // the id given last; none is given twice
 	byID map[uint64]*Handle
+
+	ended chan struct{} // closed when its goroutine has
 }
 
 // Handle is a socket that is watched. Its id, which the kernel gives back with an event, is its own for ever: an event of
@@ -38,9 +43,11 @@ type Handle struct {
 	id  uint64
 	raw syscall.RawConn
 	w   Waiter
+
+	ended atomic.Bool
 }
 
-// New returns a poller. Run has to be called for it, and Close once nothing is watched any more.
+// New returns a poller. Close has to be called for it, once nothing is watched any more.
 func New() (*Poller, error) {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
@@ -50,16 +57,18 @@ func New() (*Poller, error) {
 		_ = syscall.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	p := &Poller{file: os.NewFile(uintptr(fd), "epoll"), fd: fd, byID: map[uint64]*Handle{}}
+	p := &Poller{file: os.NewFile(uintptr(fd), "epoll"), fd: fd, byID: map[uint64]*Handle{}, ended: make(chan struct{})}
 	if p.raw, err = p.file.SyscallConn(); err != nil {
 		_ = p.file.Close()
 		return nil, fmt.Errorf("netpoll: %w", err)
 	}
+	go p.run() // until Close, which waits for it
 	return p, nil
 }
 
-// Run tells the waiters until Close is called.
-func (p *Poller) Run() {
+// run tells the waiters until Close is called.
+func (p *Poller) run() {
+	defer close(p.ended)
 	events := make([]syscall.EpollEvent, batch)
 	ready := make([]Waiter, 0, batch)
 	var round fiber.Round
@@ -97,14 +106,21 @@ func (p *Poller) waiters(to []Waiter, events []syscall.EpollEvent) []Waiter {
 	defer p.mu.Unlock()
 	for i := range events {
 		if h := p.byID[id(&events[i])]; h != nil {
+			if events[i].Events&hangup != 0 {
+				h.ended.Store(true)
+			}
 			to = append(to, h.w)
 		}
 	}
 	return to
 }
 
-// Close ends Run, and frees the poller once it has.
-func (p *Poller) Close() error { return p.file.Close() }
+// Close frees the poller, and returns when its goroutine has ended: it must not be called by a Waiter.
+func (p *Poller) Close() error {
+	err := p.file.Close()
+	<-p.ended
+	return err //nolint:wrapcheck // as of os.File
+}
 
 // Add has a socket watched for w, which is told at once if something is there to read, and then of each time that more comes.
 func (p *Poller) Add(raw syscall.RawConn, w Waiter) (*Handle, error) {
@@ -120,6 +136,10 @@ func (p *Poller) Add(raw syscall.RawConn, w Waiter) (*Handle, error) {
 	}
 	return h, nil
 }
+
+// Ended reports whether a Waiter was told of the socket's end. It is told of it once, maybe together with bytes that come before it:
+// then it has to read until the end, and not until there is nothing.
+func (h *Handle) Ended() bool { return h.ended.Load() }
 
 // Pending reports whether a read would find something: bytes, the end, or an error. It is for who was told while reading, and
 // may have read already what it was told of.
@@ -168,6 +188,41 @@ func (r *Reader) attempt(fd uintptr) bool {
 		r.err = io.EOF
 	default:
 		r.n = n
+	}
+	return true
+}
+
+// Writer writes to sockets without waiting, one at a time.
+type Writer struct {
+	try func(fd uintptr) bool
+
+	// Of the write that is under way.
+	p   []byte
+	n   int
+	err error
+}
+
+// Write writes as much as the kernel takes, which may be nothing.
+func (w *Writer) Write(h *Handle, p []byte) (int, error) {
+	if w.try == nil {
+		w.try = w.attempt
+	}
+	w.p, w.n, w.err = p, 0, nil
+	err := h.raw.Write(w.try)
+	w.p = nil
+	if err == nil {
+		err = w.err
+	}
+	return w.n, err //nolint:wrapcheck // as of net.Conn
+}
+
+func (w *Writer) attempt(fd uintptr) bool {
+	n, err := rawio.Write(fd, w.p)
+	switch {
+	case err == nil:
+		w.n = n
+	case !errors.Is(err, syscall.EAGAIN):
+		w.err = os.NewSyscallError("write", err)
 	}
 	return true
 }

@@ -13,9 +13,6 @@ type Handle struct{}
 // New returns ErrUnsupported.
 func New() (*Poller, error) { return nil, ErrUnsupported }
 
-// Run returns at once.
-func (*Poller) Run() {}
-
 // Close does nothing.
 func (*Poller) Close() error { return nil }
 
@@ -27,6 +24,15 @@ type Reader struct{}
 
 // Read returns ErrNothing.
 func (*Reader) Read(*Handle, []byte) (int, error) { return 0, ErrNothing }
+
+// Writer is not there on this system.
+type Writer struct{}
+
+// Write writes nothing.
+func (*Writer) Write(*Handle, []byte) (int, error) { return 0, nil }
+
+// Ended reports false.
+func (*Handle) Ended() bool { return false }
 
 // Pending reports true.
 func (*Handle) Pending() bool { return true }

@@ -3,6 +3,8 @@
 package netpoll
 
 import (
+	"bytes"
+	"errors"
 	"io"
 	"net"
 	"syscall"
@@ -26,15 +28,7 @@ func start(t *testing.T) *Poller {
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
-	go func() { // until the cleanup
-		defer close(done)
-		p.Run()
-	}()
-	t.Cleanup(func() {
-		_ = p.Close()
-		<-done
-	})
+	t.Cleanup(func() { _ = p.Close() })
 	return p
 }
 
@@ -115,6 +109,68 @@ func TestReady(t *testing.T) {
 	}
 	if len(p.byID) != 0 {
 		t.Errorf("%d are kept", len(p.byID))
+	}
+}
+
+// The end may be told of together with what comes before it, once: whoever reads is told apart that it is one.
+func TestEnded(t *testing.T) {
+	p := start(t)
+	ours, theirs := tcptest.Pair(t)
+	w := make(waiter, 10)
+	if _, err := theirs.Write([]byte("last words")); err != nil {
+		t.Fatal(err)
+	}
+	if err := theirs.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	tcptest.Ended(t, ours)
+	h, err := p.Add(rawOf(t, ours), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Remove()
+	<-w
+	if !h.Ended() {
+		t.Error("the end is not told of")
+	}
+	none(t, p, w) // of what is still there nothing is told
+	var r Reader
+	buf := make([]byte, 20)
+	if n, err := r.Read(h, buf); string(buf[:n]) != "last words" || err != nil {
+		t.Errorf("%q, %v", buf[:n], err)
+	}
+	if _, err := r.Read(h, buf); !errors.Is(err, io.EOF) {
+		t.Errorf("at the end: %v", err)
+	}
+}
+
+// What the kernel takes at once is written, and nothing is waited for.
+func TestWriter(t *testing.T) {
+	p := start(t)
+	ours, theirs := tcptest.Pair(t)
+	h, err := p.Add(rawOf(t, ours), make(waiter, 10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Remove()
+	var w Writer
+	text := bytes.Repeat([]byte("0123456789"), 1<<20)
+	n, err := w.Write(h, text)
+	if err != nil || n == 0 || n == len(text) {
+		t.Fatalf("%d of %d: %v", n, len(text), err)
+	}
+	for more := n; more > 0; n += more {
+		if more, err = w.Write(h, text[n:]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = ours.CloseWrite()
+	if got, err := io.ReadAll(theirs); err != nil || !bytes.Equal(got, text[:n]) {
+		t.Errorf("%d of %d arrived: %v", len(got), n, err)
+	}
+	_ = ours.Close()
+	if _, err := w.Write(h, text); err == nil {
+		t.Error("a write to a closed socket")
 	}
 }
 

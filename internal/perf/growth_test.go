@@ -27,10 +27,11 @@ func newCrowd(tb testing.TB) *crowd { return newCrowdWith(tb, hearth.Limits{}) }
 func newCrowdWith(tb testing.TB, l hearth.Limits) *crowd {
 	tb.Helper()
 	s := redistest.Real(tb)
-	st, err := store.New(tb.Context(), s.Client(tb), store.Options{Prefix: s.Prefix, Limits: l})
+	st, err := store.New(tb.Context(), s.Client(tb), store.Options{Prefix: s.Prefix, Limits: l, Poller: redistest.Poller(tb)})
 	if err != nil {
 		tb.Fatal(err)
 	}
+	tb.Cleanup(st.Close)
 	return &crowd{Server: s, store: st}
 }
 

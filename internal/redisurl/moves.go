@@ -3,6 +3,7 @@ package redisurl
 import (
 	"context"
 	"errors"
+	"net"
 	"sync"
 	"time"
 
@@ -100,6 +101,13 @@ type follower struct {
 func follow(c *redis.Client, m *moves) *follower {
 	c.AddHook(watcher{moves: m})
 	return &follower{Client: c, moves: m, cancel: func() {}}
+}
+
+// DialServer connects to the server that commands now go to, for who has a connection of its own. It takes note of it as of the
+// client's own ones.
+func (f *follower) DialServer(ctx context.Context) (net.Conn, error) {
+	o := f.Options()
+	return watcher{moves: f.moves}.DialHook(o.Dialer)(ctx, o.Network, o.Addr)
 }
 
 // Close also ends what listens to the sentinels, and waits for that.

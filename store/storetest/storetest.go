@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/netpoll"
 	"github.com/hearthstore/hearth/store"
 )
 
@@ -28,6 +29,8 @@ type Env struct {
 	Stores redis.UniversalClient
 	// Prefix is that of every key and channel of the test. Nothing has it yet.
 	Prefix string
+	// Poller is the stores'; it may be nil.
+	Poller *netpoll.Poller
 	// Advance moves the server's clock on. It is nil where that can't be done: then what has to come in time is waited
 	// for, or found already late.
 	Advance func(time.Duration)
@@ -132,10 +135,11 @@ func (f *fixture) limited(l hearth.Limits) *fixture {
 	if f.env.Stores != nil {
 		client = f.env.Stores
 	}
-	s, err := store.New(f.Context(), client, store.Options{Prefix: f.env.Prefix, Partitions: partitions, Limits: l})
+	s, err := store.New(f.Context(), client, store.Options{Prefix: f.env.Prefix, Partitions: partitions, Limits: l, Poller: f.env.Poller})
 	if err != nil {
 		f.Fatal(err)
 	}
+	f.Cleanup(s.Close)
 	for p := range s.Partitions() {
 		if _, err := s.Begin(f.Context(), p, incarnation); err != nil {
 			f.Fatal(err)
