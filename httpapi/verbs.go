@@ -27,7 +27,7 @@ func init() {
 	verbs = map[string]rpcVerb{
 		"ping":                   {run: ping, early: true},
 		"join":                   {run: join, early: true, write: true},
-		"leave":                  {run: leave, write: true},
+		"leave":                  {run: leave, write: true, inline: true},
 		"refresh-token":          {run: refreshToken, early: true},
 		"set-metadata":           {run: setMetadata, write: true, inline: true},
 		"get-metadata":           {run: getMetadata, inline: true},
@@ -35,7 +35,7 @@ func init() {
 		"update-metadata":        {run: updateMetadata, write: true, inline: true},
 		"listen-metadata-change": {run: listenMetadata},
 		"broadcast":              {run: broadcast, write: true, inline: true},
-		"peer-update":            {run: peerUpdate, write: true},
+		"peer-update":            {run: peerUpdate, write: true, inline: true},
 		"get-peer":               {run: getPeer, preview: true},
 		"find-peer":              {run: findPeer, preview: true},
 		"peer-iter-next":         {run: peerIterNext, preview: true},
@@ -45,9 +45,9 @@ func init() {
 		"group-leave":            {run: groupOwn(false), write: true},
 		"group-add":              {run: groupOther(true), write: true},
 		"group-remove":           {run: groupOther(false), write: true},
-		"lock-acquire":           {run: lockAcquire, write: true},
-		"lock-renew":             {run: lockRenew, write: true},
-		"lock-release":           {run: lockRelease, write: true},
+		"lock-acquire":           {run: lockAcquire, write: true, inline: true},
+		"lock-renew":             {run: lockRenew, write: true, inline: true},
+		"lock-release":           {run: lockRelease, write: true, inline: true},
 		"role-change-request":    {run: roleChangeRequest, write: true},
 		"role-change":            {run: roleChange, write: true},
 		"peer-leave-request":     {run: peerLeaveRequest, write: true},
@@ -218,7 +218,7 @@ func peerUpdate(k *call) ([]byte, error) {
 	if q.PeerID == "" {
 		q.PeerID = m.Peer()
 	}
-	p, err := k.conn.srv.node.UpdatePeer(k.conn.ctx, m.Caller(q.OpID), q.PeerID, q.Name, q.Data)
+	p, err := k.conn.srv.node.UpdatePeer(k.ctx(), m.Caller(q.OpID), q.PeerID, q.Name, q.Data)
 	if err != nil {
 		return nil, err
 	}

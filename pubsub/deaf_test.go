@@ -219,6 +219,35 @@ func TestUnsubscribedUnasked(t *testing.T) {
 	})
 }
 
+// A connection may be given up while its server still confirms what it was asked for.
+func TestGivenUpWhileItConfirms(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		st := newStationThat(t, s, time.Minute)
+		for i := range 30 {
+			var subs [100]*Subscription
+			for j := range subs {
+				subs[j] = &Subscription{to: newEar(t)}
+				if _, err := st.enter(strconv.Itoa(i)+"/"+strconv.Itoa(j), subs[j]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			l := st.links[""]
+			l.mu.Lock()
+			conn := l.conn
+			l.mu.Unlock()
+			if conn != nil {
+				conn.breaks(errReplaced)
+			}
+			for _, sub := range subs {
+				sub.Close()
+			}
+		}
+		_, e := st.listen("r")
+		st.publish("r", st.log.add())
+		e.until(1)
+	})
+}
+
 // The server has fewer channels for the connection than the hub thinks.
 func TestServerCountsOtherChannels(t *testing.T) {
 	s := redistest.Real(t)

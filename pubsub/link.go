@@ -127,13 +127,13 @@ func (l *link) connect() (*line, error) {
 
 // drop gives a connection up.
 func (l *link) drop(conn *line) {
+	if conn != nil {
+		conn.Wait() // first: who reads it may still be told what is confirmed
+	}
 	l.mu.Lock()
 	l.conn, l.on = nil, nil
 	clear(l.wishes)
 	l.mu.Unlock()
-	if conn != nil {
-		conn.Wait()
-	}
 	l.hub.anew(l) // what the old connection would have confirmed
 }
 
