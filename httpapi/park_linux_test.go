@@ -81,7 +81,7 @@ func TestParkLosesNothing(t *testing.T) {
 	s := newStage(t)
 	c := s.conn
 	ours, theirs := tcptest.Pair(t)
-	p, err := netpoll.New()
+	p, err := netpoll.New(1)
 	if err != nil {
 		t.Fatal(err)
 	}

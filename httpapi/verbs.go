@@ -27,7 +27,7 @@ func init() {
 	verbs = map[string]rpcVerb{
 		"ping":                   {run: ping, early: true},
 		"join":                   {run: join, early: true, write: true},
-		"leave":                  {run: leave, write: true, inline: true},
+		"leave":                  {run: leave, write: true},
 		"refresh-token":          {run: refreshToken, early: true},
 		"set-metadata":           {run: setMetadata, write: true, inline: true},
 		"get-metadata":           {run: getMetadata, inline: true},

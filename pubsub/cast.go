@@ -132,8 +132,8 @@ func (in *inbox) empty() bool {
 	return len(in.texts) == 0
 }
 
-// heard takes a change as it was published, in a round of whoever reads, who waits only if the room is far behind.
-func (r *room) heard(round *fiber.Round, t *turns, text string) {
+// heard takes a change as it was published, in a round of whoever reads, and reports false if the room is far behind.
+func (r *room) heard(round *fiber.Round, t *turns, text string) (keepsUp bool) {
 	r.looked.Store(int64(r.hub.now()))
 	switch r.inbox.put(text) {
 	case begin:
@@ -142,8 +142,9 @@ func (r *room) heard(round *fiber.Round, t *turns, text string) {
 	case wake: // instead of who rests, and is counted
 		r.begin(round, t)
 	case full:
-		r.drainAll()
+		return false
 	}
+	return true
 }
 
 // begin has somebody take what was heard. A room of many is not left to those whose tasks wait for each other.

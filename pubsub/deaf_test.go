@@ -248,6 +248,36 @@ func TestGivenUpWhileItConfirms(t *testing.T) {
 	})
 }
 
+// A room that is far behind is waited for, by who reads its connection and nobody else: more is not taken from the server. What comes
+// meanwhile is heard once it has caught up.
+func TestWhoReadsWaitsForARoomThatIsBehind(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		st := newStationThat(t, s, time.Minute)
+		sub, e := st.listen("r")
+		r := sub.room
+		r.mu.Lock() // as if it were handed on for long
+		const n = 2 * maxHeard
+		for range n {
+			st.publish("r", st.log.add())
+		}
+		waits := func() int {
+			r.inbox.mu.Lock()
+			defer r.inbox.mu.Unlock()
+			return len(r.inbox.texts)
+		}
+		eventually(t, "it is behind", func() bool { return waits() == maxHeard })
+		for range 200 { // in which all would be heard
+			st.publish("none", "x")
+		}
+		if heard := st.Stats.Received.Load(); waits() > maxHeard || heard > maxHeard+MaxBatch {
+			t.Errorf("%d changes wait, of %d that were heard", waits(), heard)
+		}
+		r.mu.Unlock()
+		e.until(n)
+		e.want(span(1, n))
+	})
+}
+
 // The server has fewer channels for the connection than the hub thinks.
 func TestServerCountsOtherChannels(t *testing.T) {
 	s := redistest.Real(t)

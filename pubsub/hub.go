@@ -273,8 +273,8 @@ func (h *Hub) open(name string, sub *Subscription) (confirmed <-chan struct{}) {
 }
 
 // hear takes what was published in a room's channel, or one of notices, and reports whether it is one. It is called in a round,
-// whose turns are given.
-func (h *Hub) hear(round *fiber.Round, t *turns, channel, text []byte) bool {
+// whose turns are given. Whoever reads hears no more before a room that is behind has caught up.
+func (h *Hub) hear(round *fiber.Round, t *turns, channel, text []byte) (ours bool, behind *room) {
 	h.mu.RLock()
 	r := h.byChan[string(channel)]
 	h.mu.RUnlock()
@@ -283,11 +283,13 @@ func (h *Hub) hear(round *fiber.Round, t *turns, channel, text []byte) bool {
 		if n != nil {
 			n.Heard(string(text))
 		}
-		return n != nil
+		return n != nil, nil
 	}
 	h.Stats.Received.Add(1)
-	r.heard(round, t, string(text))
-	return true
+	if r.heard(round, t, string(text)) {
+		return true, nil
+	}
+	return true, r
 }
 
 // decode reads a change as it was published or logged.

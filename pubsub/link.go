@@ -166,10 +166,19 @@ func (c *line) breaks(err error) {
 }
 
 // Message implements redispipe.Listener.
-func (c *line) Message(r *fiber.Round, channel, text []byte) {
-	if l := c.link; !l.hub.hear(r, &c.turns, channel, text) && string(channel) == l.probing() {
+func (c *line) Message(r *fiber.Round, channel, text []byte) (more bool) {
+	l := c.link
+	ours, behind := l.hub.hear(r, &c.turns, channel, text)
+	if !ours && string(channel) == l.probing() {
 		l.hearProbe(string(text))
 	}
+	if behind != nil {
+		l.hub.wg.Go(func() { // ends when the room has caught up
+			behind.drainAll()
+			c.Resume()
+		})
+	}
+	return behind == nil
 }
 
 // Refused implements redispipe.Listener.

@@ -331,6 +331,9 @@ func span(from, to int) string {
 // say has the hub hear something, in a round of its own, whose end it doesn't wait for.
 func (h *Hub) say(channel, text string) {
 	var round fiber.Round
-	h.hear(&round, &turns{hub: h}, []byte(channel), []byte(text))
+	_, behind := h.hear(&round, &turns{hub: h}, []byte(channel), []byte(text))
 	h.wg.Go(round.End)
+	if behind != nil { // as who reads would wait for
+		behind.drainAll()
+	}
 }

@@ -90,7 +90,7 @@ func serves(ctx context.Context, master *redis.Client, key string) error {
 	return err
 }
 
-// sent is what errors of package redisurl's clients say: whether the command may have reached the server.
+// sent is what errors of packages redisurl and redispipe say: whether the command may have reached the server.
 type sent interface{ Sent() bool }
 
 // sentOf returns what err says of that; ok is false if it is another client's.

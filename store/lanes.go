@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -31,7 +33,11 @@ type ways struct {
 	client redis.UniversalClient
 	short  *redispipe.Pipe // of calls that cost little and are answered by little
 	joins  *redispipe.Pipe
+	used   atomic.Int64 // when the last call went by them, in seconds
 }
+
+// unused is for how long a master of a cluster is asked nothing before its ways are closed.
+const unused = 5 * time.Minute
 
 func newWays(client redis.UniversalClient, poller *netpoll.Poller) *ways {
 	pipes := redispipe.New(client, poller, 2)
@@ -41,6 +47,12 @@ func newWays(client redis.UniversalClient, poller *netpoll.Poller) *ways {
 func (w *ways) close() {
 	w.short.Close()
 	w.joins.Close()
+}
+
+// drain is close, but for what is under way.
+func (w *ways) drain() {
+	w.short.Drain()
+	w.joins.Drain()
 }
 
 func newLanes(client redis.UniversalClient, poller *netpoll.Poller) *lanes {
@@ -76,7 +88,9 @@ func (l *lanes) to(ctx context.Context, key string) *ways {
 	l.mu.RLock()
 	w := l.masters[addr]
 	l.mu.RUnlock()
+	now := time.Now().Unix()
 	if w != nil && w.client == master {
+		w.used.Store(now)
 		return w
 	}
 	l.mu.Lock()
@@ -86,10 +100,14 @@ func (l *lanes) to(ctx context.Context, key string) *ways {
 	} else if w != nil && w.client == master {
 		return w
 	}
-	if w != nil { // the cluster's client has made another one
-		l.wg.Go(w.close)
+	for at, old := range l.masters { // the cluster's client may have made another one; or it is no master any more
+		if at == addr || now-old.used.Load() > int64(unused.Seconds()) {
+			delete(l.masters, at)
+			l.wg.Go(old.drain)
+		}
 	}
 	w = newWays(master, l.poller)
+	w.used.Store(now)
 	l.masters[addr] = w
 	return w
 }

@@ -78,7 +78,7 @@ func New(ctx context.Context, client redis.UniversalClient, o Options) (*Store, 
 	return s, nil
 }
 
-// Close frees the store's own connections. Verbs that are under way fail, and so do those that come later.
+// Close frees the store's own connections. Verbs that are under way fail; none may be begun after it.
 func (s *Store) Close() { s.lanes.close() }
 
 func (s *Store) agree(ctx context.Context) error {

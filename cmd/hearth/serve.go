@@ -86,7 +86,7 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 		}
 		defer func() { _ = metrics.Close() }() // serving closes it too
 	}
-	poller, err := netpoll.New()
+	poller, err := netpoll.New(0)
 	if err != nil && !errors.Is(err, netpoll.ErrUnsupported) {
 		return fmt.Errorf("watch sockets: %w", err)
 	}

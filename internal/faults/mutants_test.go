@@ -239,8 +239,24 @@ var mutants = []mutant{
 		"internal/redispipe", "TestAConnectionBreaks$",
 	},
 	{
-		"a silent server is given up", "internal/redispipe/pipe.go", `now.Sub(flying[0].sent) >= silence {`, `false {`,
+		"a silent server is given up", "internal/redispipe/pipe.go", `now.Sub(flying[0].sent) >= silence && `, `false && `,
 		"internal/redispipe", "TestASilentServer",
+	},
+	{
+		"a server that says nothing is sent nothing", "internal/redispipe/conn.go", `steps = append(steps, step{true, []any{"ping"}})`, ``,
+		"internal/redispipe", "TestAServerThatSaysNothing",
+	},
+	{
+		"a deadline is of one write", "internal/redispipe/conn.go", `	_ = c.nc.SetWriteDeadline(time.Time{})`, `	_ = 0`,
+		"internal/redispipe", "TestADeadlineIsOfOneWrite",
+	},
+	{
+		"what was not sent by a connection goes by the next", "internal/redispipe/pipe.go", `again = append(again, c)`, `c.ends(unsent(err))`,
+		"internal/redispipe", "TestWhatIsNotWritten",
+	},
+	{
+		"who reads waits for a room that is behind", "pubsub/link.go", `return behind == nil`, `return true`,
+		"pubsub", "TestWhoReadsWaitsForARoomThatIsBehind",
 	},
 	{
 		"a fiber's time ends", "internal/redispipe/pipe.go", `return c.of != nil && !c.end.IsZero() && now.After(c.end)`, `return false`,

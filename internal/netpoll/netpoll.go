@@ -12,12 +12,13 @@ import (
 // ErrUnsupported is what New returns where there is no poller.
 var ErrUnsupported = errors.New("netpoll: not on this system")
 
-// ErrNothing is what Handle.Read returns if nothing is there yet.
+// ErrNothing is what Reader.Read returns if nothing is there yet.
 var ErrNothing = errors.New("netpoll: nothing to read")
 
 // Waiter is told that something has come to its socket: bytes, or its end.
 type Waiter interface {
-	// Ready is called by the poller's one goroutine, in a round with all who are told at the same time, and must not block.
+	// Ready is called by one goroutine of the poller's, always the same, in a round with all whom that tells at the same time. It must not
+	// block.
 	// It may come when what it tells of has been read.
 	Ready(r *fiber.Round)
 }

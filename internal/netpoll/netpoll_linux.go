@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,8 +24,14 @@ const (
 	batch = 128
 )
 
-// Poller watches sockets.
+// Poller watches sockets, by some goroutines.
 type Poller struct {
+	loops []*loop
+	added atomic.Uint64
+}
+
+// loop is one goroutine's part of the sockets.
+type loop struct {
 	file *os.File // the epoll; Go's own poller tells when it has something, so that no thread waits for it
 	raw  syscall.RawConn
 	fd   int
@@ -39,7 +46,7 @@ type Poller struct {
 // Handle is a socket that is watched. Its id, which the kernel gives back with an event, is its own for ever: an event of
 // a closed socket can't be taken for one of the next that has its number.
 type Handle struct {
-	p   *Poller
+	l   *loop
 	id  uint64
 	raw syscall.RawConn
 	w   Waiter
@@ -47,8 +54,30 @@ type Handle struct {
 	ended atomic.Bool
 }
 
-// New returns a poller. Close has to be called for it, once nothing is watched any more.
-func New() (*Poller, error) {
+// New returns a poller of so many goroutines, each of which has its part of the sockets; 0 for as many as the machine has use for.
+// Close has to be called for it, once nothing is watched any more.
+func New(goroutines int) (*Poller, error) {
+	if goroutines == 0 {
+		goroutines = min(max(1, runtime.GOMAXPROCS(0)/2), mostLoops)
+	}
+	p := &Poller{}
+	for range goroutines {
+		l, err := newLoop()
+		if err != nil {
+			_ = p.Close()
+			return nil, err
+		}
+		p.loops = append(p.loops, l)
+		go l.run() // until Close, which waits for it
+	}
+	return p, nil
+}
+
+// mostLoops is how many goroutines a poller has of its own accord. What comes together is handled together, so few are better than many,
+// as long as they are not short of processors.
+const mostLoops = 4
+
+func newLoop() (*loop, error) {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -57,22 +86,21 @@ func New() (*Poller, error) {
 		_ = syscall.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	p := &Poller{file: os.NewFile(uintptr(fd), "epoll"), fd: fd, byID: map[uint64]*Handle{}, ended: make(chan struct{})}
-	if p.raw, err = p.file.SyscallConn(); err != nil {
-		_ = p.file.Close()
+	l := &loop{file: os.NewFile(uintptr(fd), "epoll"), fd: fd, byID: map[uint64]*Handle{}, ended: make(chan struct{})}
+	if l.raw, err = l.file.SyscallConn(); err != nil {
+		_ = l.file.Close()
 		return nil, fmt.Errorf("netpoll: %w", err)
 	}
-	go p.run() // until Close, which waits for it
-	return p, nil
+	return l, nil
 }
 
 // run tells the waiters until Close is called.
-func (p *Poller) run() {
-	defer close(p.ended)
+func (l *loop) run() {
+	defer close(l.ended)
 	events := make([]syscall.EpollEvent, batch)
 	ready := make([]Waiter, 0, batch)
 	var round fiber.Round
-	_ = p.raw.Read(func(fd uintptr) bool { // is called again when there is more, and returns when the file is closed
+	_ = l.raw.Read(func(fd uintptr) bool { // is called again when there is more, and returns when the file is closed
 		for {
 			n, errno := look(fd, events)
 			if errno == syscall.EINTR {
@@ -81,7 +109,7 @@ func (p *Poller) run() {
 			if errno != 0 {
 				return true
 			}
-			ready = p.waiters(ready[:0], events[:n])
+			ready = l.waiters(ready[:0], events[:n])
 			for _, w := range ready {
 				w.Ready(&round)
 			}
@@ -101,11 +129,11 @@ func look(fd uintptr, events []syscall.EpollEvent) (int, syscall.Errno) {
 }
 
 // waiters appends those whom events concern.
-func (p *Poller) waiters(to []Waiter, events []syscall.EpollEvent) []Waiter {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (l *loop) waiters(to []Waiter, events []syscall.EpollEvent) []Waiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for i := range events {
-		if h := p.byID[id(&events[i])]; h != nil {
+		if h := l.byID[id(&events[i])]; h != nil {
 			if events[i].Events&hangup != 0 {
 				h.ended.Store(true)
 			}
@@ -115,23 +143,27 @@ func (p *Poller) waiters(to []Waiter, events []syscall.EpollEvent) []Waiter {
 	return to
 }
 
-// Close frees the poller, and returns when its goroutine has ended: it must not be called by a Waiter.
+// Close frees the poller, and returns when its goroutines have ended: it must not be called by a Waiter.
 func (p *Poller) Close() error {
-	err := p.file.Close()
-	<-p.ended
-	return err //nolint:wrapcheck // as of os.File
+	var failed error
+	for _, l := range p.loops {
+		failed = errors.Join(failed, l.file.Close())
+		<-l.ended
+	}
+	return failed
 }
 
 // Add has a socket watched for w, which is told at once if something is there to read, and then of each time that more comes.
 func (p *Poller) Add(raw syscall.RawConn, w Waiter) (*Handle, error) {
-	h := &Handle{p: p, raw: raw, w: w}
-	p.mu.Lock()
-	p.last++
-	h.id = p.last
-	p.byID[h.id] = h
-	p.mu.Unlock()
+	l := p.loops[p.added.Add(1)%uint64(len(p.loops))]
+	h := &Handle{l: l, raw: raw, w: w}
+	l.mu.Lock()
+	l.last++
+	h.id = l.last
+	l.byID[h.id] = h
+	l.mu.Unlock()
 	if err := h.control(syscall.EPOLL_CTL_ADD, arrival); err != nil {
-		p.forget(h)
+		l.forget(h)
 		return nil, err
 	}
 	return h, nil
@@ -230,13 +262,13 @@ func (w *Writer) attempt(fd uintptr) bool {
 // Remove ends the watch; it has to be called before the socket is closed. Ready may still be running when it returns.
 func (h *Handle) Remove() {
 	_ = h.control(syscall.EPOLL_CTL_DEL, 0) // which fails if the socket is closed, and the kernel has forgotten it
-	h.p.forget(h)
+	h.l.forget(h)
 }
 
-func (p *Poller) forget(h *Handle) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.byID, h.id)
+func (l *loop) forget(h *Handle) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.byID, h.id)
 }
 
 // control changes the socket's entry while its number can't be given to another.
@@ -244,7 +276,7 @@ func (h *Handle) control(op int, interest uint32) error {
 	var failed error
 	err := h.raw.Control(func(fd uintptr) {
 		e := syscall.EpollEvent{Events: interest, Fd: int32(uint32(h.id)), Pad: int32(uint32(h.id >> 32))}
-		failed = os.NewSyscallError("epoll_ctl", syscall.EpollCtl(h.p.fd, op, int(fd), &e))
+		failed = os.NewSyscallError("epoll_ctl", syscall.EpollCtl(h.l.fd, op, int(fd), &e))
 	})
 	if err != nil {
 		return fmt.Errorf("netpoll: %w", err)

@@ -11,7 +11,7 @@ type Poller struct{}
 type Handle struct{}
 
 // New returns ErrUnsupported.
-func New() (*Poller, error) { return nil, ErrUnsupported }
+func New(int) (*Poller, error) { return nil, ErrUnsupported }
 
 // Close does nothing.
 func (*Poller) Close() error { return nil }

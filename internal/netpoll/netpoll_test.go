@@ -24,7 +24,7 @@ func (w waiter) Ready(*fiber.Round) { w <- struct{}{} }
 
 func start(t *testing.T) *Poller {
 	t.Helper()
-	p, err := New()
+	p, err := New(1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,8 +107,8 @@ func TestReady(t *testing.T) {
 	if !h.Pending() {
 		t.Error("nothing is pending in a closed one, whose reads end")
 	}
-	if len(p.byID) != 0 {
-		t.Errorf("%d are kept", len(p.byID))
+	if len(p.loops[0].byID) != 0 {
+		t.Errorf("%d are kept", len(p.loops[0].byID))
 	}
 }
 
@@ -174,6 +174,52 @@ func TestWriter(t *testing.T) {
 	}
 }
 
+// held is a waiter that holds its goroutine up.
+type held struct{ told, release chan struct{} }
+
+func (h held) Ready(*fiber.Round) {
+	h.told <- struct{}{}
+	<-h.release
+}
+
+// Each goroutine of a poller has its part of the sockets, and holds up no other's.
+func TestSeveralGoroutines(t *testing.T) {
+	const n = 3
+	p, err := New(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = p.Close() }()
+	w := held{make(chan struct{}), make(chan struct{})}
+	for range n {
+		ours, theirs := tcptest.Pair(t)
+		h, err := p.Add(rawOf(t, ours), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Remove()
+		if _, err := theirs.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range n {
+		<-w.told
+	}
+	close(w.release)
+}
+
+// A poller has a goroutine at least, however few processors there are.
+func TestGoroutinesByItself(t *testing.T) {
+	p, err := New(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = p.Close() }()
+	if n := len(p.loops); n < 1 || n > mostLoops {
+		t.Errorf("%d goroutines", n)
+	}
+}
+
 // A batch of events is told of whole, however many there are.
 func TestManyAtOnce(t *testing.T) {
 	p := start(t)
@@ -188,13 +234,13 @@ func TestManyAtOnce(t *testing.T) {
 		defer h.Remove()
 		ends = append(ends, theirs)
 	}
-	p.mu.Lock() // holds the poller up, while they come
+	p.loops[0].mu.Lock() // holds the poller up, while they come
 	for _, c := range ends {
 		if _, err := c.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	p.mu.Unlock()
+	p.loops[0].mu.Unlock()
 	for range ends {
 		<-w
 	}

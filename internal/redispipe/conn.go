@@ -1,7 +1,6 @@
 package redispipe
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -20,8 +19,8 @@ import (
 
 // Reader is told what comes by a connection. Its methods are called one after the other, by whoever reads, and must not block.
 type Reader interface {
-	// Read gets what has come and was not taken yet, and returns how much of it it takes. What it keeps it has to copy. After an
-	// error the connection is of no use.
+	// Read gets what has come and was not taken yet, and returns how much of it it takes. What it keeps it has to copy. After
+	// ErrLater it is told nothing more before Resume. After any other error the connection is of no use.
 	Read(r *fiber.Round, b []byte) (int, error)
 	// Broken is called when the connection broke by itself, and then nothing more is read.
 	Broken(r *fiber.Round, err error)
@@ -33,12 +32,14 @@ type Conn struct {
 	handle *netpoll.Handle // nil: a goroutine reads
 	to     Reader
 	closed atomic.Bool
-	wg     sync.WaitGroup // of the goroutine that reads
+	wg     sync.WaitGroup // of goroutines that read
+	told   atomic.Bool    // that something has come, which nobody has looked at
 
-	mu   sync.Mutex // of whoever reads
-	now  netpoll.Reader
-	buf  []byte
-	have int // bytes in it that were not taken
+	mu     sync.Mutex // of whoever reads
+	now    netpoll.Reader
+	buf    []byte
+	have   int           // bytes in it that were not taken
+	paused chan struct{} // closed by Resume; nil while it is read
 
 	out netpoll.Writer // of whoever writes
 }
@@ -49,6 +50,12 @@ const (
 	keepBuffer  = 256 << 10
 )
 
+// ErrLater is returned by a Reader that has to wait for something before it can be told more.
+var ErrLater = errors.New("redispipe: later")
+
+// inOneGo is how many times a connection is read in a round.
+const inOneGo = 16
+
 // dialer is a client that knows more of its server than its options say.
 type dialer interface {
 	DialServer(ctx context.Context) (net.Conn, error)
@@ -58,7 +65,7 @@ type dialer interface {
 type optioned interface{ Options() *redis.Options }
 
 // Dial connects to the server of a client as that one does, with its credentials, and gives the connection a name, if that is
-// not "". A server that forbids that is told by named.
+// not "". A server that forbids that is told by named. When it returns the server has answered.
 func Dial(ctx context.Context, client redis.UniversalClient, name string) (c *Conn, named bool, err error) {
 	known, ok := client.(optioned)
 	if !ok {
@@ -96,11 +103,16 @@ func (c *Conn) introduce(o *redis.Options, name string) (named bool, err error) 
 		args   []any
 	}
 	var steps []step
-	if o.Password != "" {
-		steps = append(steps, step{true, []any{"auth", cmp.Or(o.Username, "default"), o.Password}})
-		if o.Username == "" { // also of servers that know no users
-			steps[0].args = []any{"auth", o.Password}
-		}
+	user, password := o.Username, o.Password
+	if o.CredentialsProvider != nil {
+		user, password = o.CredentialsProvider()
+	}
+	switch {
+	case password == "":
+	case user == "": // also of servers that know no users
+		steps = append(steps, step{true, []any{"auth", password}})
+	default:
+		steps = append(steps, step{true, []any{"auth", user, password}})
 	}
 	if o.DB != 0 {
 		steps = append(steps, step{true, []any{"select", o.DB}})
@@ -108,7 +120,12 @@ func (c *Conn) introduce(o *redis.Options, name string) (named bool, err error) 
 	if name != "" {
 		steps = append(steps, step{false, []any{"client", "setname", name}})
 		named = true
+	} else if o.ClientName != "" {
+		steps = append(steps, step{false, []any{"client", "setname", o.ClientName}})
 	}
+	// The kernel takes connections, and what is sent by them, for a server that stands still or wants nobody more: what it would find
+	// when it goes on was sent.
+	steps = append(steps, step{true, []any{"ping"}})
 	var all []byte
 	for _, s := range steps {
 		if all, err = AppendCommand(all, s.args...); err != nil {
@@ -172,7 +189,8 @@ func (c *Conn) Start(p *netpoll.Poller, to Reader) {
 func (c *Conn) Write(b []byte, within time.Duration) error {
 	_ = c.nc.SetWriteDeadline(time.Now().Add(within))
 	_, err := c.nc.Write(b)
-	return err //nolint:wrapcheck // as of net.Conn
+	_ = c.nc.SetWriteDeadline(time.Time{}) // it would hold for WriteNow, and over TLS for what reading writes
+	return err                             //nolint:wrapcheck // as of net.Conn
 }
 
 // WriteNow writes what the server takes without waiting, which may be nothing.
@@ -202,11 +220,47 @@ func (c *Conn) Wait() {
 	c.wg.Wait()
 }
 
-// Ready implements netpoll.Waiter.
-func (c *Conn) Ready(r *fiber.Round) {
+// Pending reports whether something has come that was not read. It is said of those that a poller watches.
+func (c *Conn) Pending() bool { return c.handle != nil && c.handle.Pending() }
+
+// Resume has a connection read on whose Reader has returned ErrLater, or is just about to. It has to be called then, by a goroutine that
+// may read for a while.
+func (c *Conn) Resume() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	for !c.closed.Load() {
+	paused := c.paused
+	c.paused = nil
+	c.mu.Unlock()
+	if paused != nil {
+		close(paused)
+	}
+	if c.handle != nil {
+		var r fiber.Round
+		c.Ready(&r)
+		r.End()
+	}
+}
+
+// Ready implements netpoll.Waiter. Nobody waits for who reads already: he looks once more.
+func (c *Conn) Ready(r *fiber.Round) {
+	c.told.Store(true)
+	for c.told.Load() && c.mu.TryLock() {
+		c.told.Store(false)
+		if c.paused == nil {
+			c.read(r)
+		}
+		c.mu.Unlock()
+	}
+}
+
+// read reads what is there, or leaves that to a goroutine if it is much: others wait. c.mu is held.
+func (c *Conn) read(r *fiber.Round) {
+	if c.have > 0 && !c.hand(r, 0, nil) { // what was left when its reader had to wait
+		return
+	}
+	for range inOneGo {
+		if c.closed.Load() {
+			return
+		}
 		c.grow()
 		space := c.buf[c.have:]
 		n, err := c.now.Read(c.handle, space)
@@ -217,6 +271,11 @@ func (c *Conn) Ready(r *fiber.Round) {
 			return
 		}
 	}
+	c.wg.Go(func() { // ends when it has read so much, or all
+		var r fiber.Round
+		c.Ready(&r)
+		r.End()
+	})
 }
 
 // run reads until the connection breaks.
@@ -228,18 +287,31 @@ func (c *Conn) run() {
 		space := c.buf[c.have:]
 		c.mu.Unlock()
 		n, err := c.nc.Read(space)
-		c.mu.Lock()
-		more = !c.closed.Load() && c.hand(&r, n, err)
-		c.mu.Unlock()
+		for {
+			c.mu.Lock()
+			more = !c.closed.Load() && c.hand(&r, n, err)
+			paused := c.paused
+			c.mu.Unlock()
+			if paused == nil {
+				break
+			}
+			r.End()
+			<-paused
+			n, err = 0, nil
+		}
 	}
 }
 
 // hand hands on what was read, and reports whether more may come. c.mu is held.
 func (c *Conn) hand(r *fiber.Round, n int, err error) bool {
 	c.have += n
-	if n > 0 {
+	if c.have > 0 {
 		took, failed := c.to.Read(r, c.buf[:c.have])
 		c.took(took)
+		if failed == ErrLater { //nolint:errorlint // itself
+			c.paused = make(chan struct{})
+			return false
+		}
 		if failed != nil {
 			err = failed
 		}

@@ -1,11 +1,17 @@
 package redispipe
 
 import (
+	"context"
+	"io"
+	"net"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/internal/netpoll"
+	"github.com/hearthstore/hearth/internal/redistest"
 	"github.com/hearthstore/hearth/internal/tcptest"
 )
 
@@ -44,6 +50,70 @@ func TestLastWords(t *testing.T) {
 			t.Errorf("it was %q", got)
 		}
 	})
+}
+
+// deadlines notes the deadline of writes.
+type deadlines struct {
+	net.Conn
+	write time.Time
+}
+
+func (d *deadlines) SetWriteDeadline(at time.Time) error {
+	d.write = at
+	return d.Conn.SetWriteDeadline(at)
+}
+
+// The time that a write has is no other one's.
+func TestADeadlineIsOfOneWrite(t *testing.T) {
+	t.Parallel()
+	ours, _ := tcptest.Pair(t)
+	d := &deadlines{Conn: ours}
+	c := &Conn{nc: d}
+	if err := c.Write([]byte("x"), time.Hour); err != nil || !d.write.IsZero() {
+		t.Errorf("left is %v: %v", d.write, err)
+	}
+}
+
+// What the kernel doesn't take at once is written when it does, and then the next calls go out at once again.
+func TestPartlyTaken(t *testing.T) {
+	t.Parallel()
+	poller := redistest.Poller(t)
+	if poller == nil {
+		return
+	}
+	ours, theirs := tcptest.Pair(t)
+	p := newPipe(nil, poller, func(context.Context) (*Conn, error) { return &Conn{nc: ours}, nil })
+	defer p.Close()
+	values := []string{"a", string(make([]byte, 8<<20)), "b", string(make([]byte, 8<<20)), "c"}
+	var callers sync.WaitGroup
+	call := func(value string) {
+		if err := p.send(t.Context(), newCall(p, []any{"x", value})); err != nil {
+			t.Error(err)
+		}
+	}
+	size := 0
+	for _, value := range values {
+		text, err := AppendCommand(nil, "x", value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += len(text)
+		callers.Go(func() { call(value) })
+	}
+	if _, err := io.CopyN(io.Discard, theirs, int64(size)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := theirs.Write([]byte(strings.Repeat("+OK\r\n", len(values)))); err != nil {
+		t.Fatal(err)
+	}
+	callers.Wait()
+	p.mu.Lock()
+	w := p.wire
+	p.mu.Unlock()
+	p.Close() // which waits for who has written
+	if w == nil || w.written != uint64(size) || w.encoded != w.written || w.writing || w.out != nil {
+		t.Errorf("at rest it is %+v", w)
+	}
 }
 
 // A reader takes whole pieces, however long they are, and no more memory is kept for that than for short ones.

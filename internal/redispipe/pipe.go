@@ -16,6 +16,8 @@ import (
 const (
 	// waitingMost and waitingBytes are how many calls wait to be sent at most, and bytes of values. The next one is refused.
 	waitingMost, waitingBytes = 16 << 10, 32 << 20
+	// flyingMost is how many calls are sent at most that were not answered. The next one waits.
+	flyingMost = 4 << 10
 	// inOneWrite is how many bytes of commands are sent in one write, about; one command may have more.
 	inOneWrite = 256 << 10
 	// silence is how long the server may take to answer what was sent, and to take it. After that the connection is given up.
@@ -24,8 +26,9 @@ const (
 	lookEvery = 250 * time.Millisecond
 )
 
-// Pipe sends the calls of many to one server by one connection, which it makes when it is needed. It has no goroutine while all
-// goes well: who has something to send sends it, and fibers send together what all of a round have to send.
+// Pipe sends the calls of many to one server by one connection, which it makes when it is needed. Who has something to send sends
+// it, and fibers send together what all of a round have to send: where a poller reads, there is no goroutine while all goes well;
+// elsewhere one reads, and each write is one's.
 //
 // What a call is answered doesn't depend on which others are under way. One that fails without an answer says whether it was sent,
 // by an error with a method Sent; it is not sent again.
@@ -55,7 +58,7 @@ type mover interface {
 }
 
 // New returns some pipes to the server of a client. Commands that are sent by them pass the client's hooks, but not its
-// connections. A client of several servers, or one that gets its credentials from a function, is used as it is. Close has to be called
+// connections. A client of several servers, or one whose credentials come as a stream, is used as it is. Close or Drain has to be called
 // for each.
 func New(client redis.UniversalClient, poller *netpoll.Poller, some int) []*Pipe {
 	var dial func(ctx context.Context) (*Conn, error)
@@ -80,8 +83,9 @@ func newPipe(client redis.UniversalClient, poller *netpoll.Poller, dial func(ctx
 	return p
 }
 
+// provided reports whether the client's credentials come from a function that this package doesn't ask.
 func provided(o *redis.Options) bool {
-	return o.CredentialsProvider != nil || o.CredentialsProviderContext != nil || o.StreamingCredentialsProvider != nil
+	return o.CredentialsProviderContext != nil || o.StreamingCredentialsProvider != nil
 }
 
 // call is a command on its way.
@@ -206,7 +210,7 @@ func (p *Pipe) EndRound(r *fiber.Round) {
 // meanwhile. p.mu is held, and free when it returns.
 func (p *Pipe) flush(r *fiber.Round) {
 	var failed []*call
-	for w := p.current(); w != nil && !w.writing && len(p.queue) > 0; w = p.current() {
+	for w := p.current(); w != nil && !w.writing && len(p.queue) > 0 && w.flying.len() < flyingMost; w = p.current() {
 		failed = append(failed, w.load()...)
 		w.writing = true
 		p.mu.Unlock()
@@ -218,10 +222,11 @@ func (p *Pipe) flush(r *fiber.Round) {
 			p.wg.Go(func() { p.push(w) }) // ends with the write
 			break
 		}
-		w.writing = false
+		w.out, w.writing = nil, false
 		if err != nil {
 			failed = append(failed, p.broke(w, err)...)
 		}
+		w.rest()
 	}
 	p.mu.Unlock()
 	tell(r, failed)
@@ -237,6 +242,7 @@ func (p *Pipe) push(w *wire) {
 	if err != nil {
 		failed = p.broke(w, err)
 	}
+	w.rest()
 	var round fiber.Round
 	p.flush(&round) // which unlocks
 	tell(&round, failed)
@@ -268,6 +274,7 @@ func (p *Pipe) connect() {
 	conn, err := p.dial(p.ctx)
 	if err == nil {
 		w.conn = conn
+		p.wg.Add(1) // until it broke
 		conn.Start(p.poller, w)
 	}
 	p.mu.Lock()
@@ -280,8 +287,7 @@ func (p *Pipe) connect() {
 	case err != nil:
 		failed = p.refuse(err)
 	case p.closed:
-		w.over = true
-		p.wg.Go(conn.Wait)
+		p.broke(w, errClosed)
 	default:
 		p.wire, p.wires = w, append(p.wires, w)
 	}
@@ -301,7 +307,7 @@ func (p *Pipe) refuse(err error) []*call {
 	return failed
 }
 
-// broke gives up a connection, and returns the calls that fail by that. p.mu is held.
+// broke gives up a connection, and returns the calls that fail by that; what was not sent by it is sent by the next. p.mu is held.
 func (p *Pipe) broke(w *wire, err error) (failed []*call) {
 	if w.over {
 		return nil
@@ -313,23 +319,30 @@ func (p *Pipe) broke(w *wire, err error) (failed []*call) {
 	if i := slices.Index(p.wires, w); i >= 0 {
 		p.wires = slices.Delete(p.wires, i, i+1)
 	}
-	w.conn.Close()
-	p.wg.Go(w.conn.Wait) // for its reader, which may be who calls
+	go func() { // ends when nobody reads it any more, which may be who calls; closing one of TLS may take long
+		w.conn.Wait()
+		p.wg.Done()
+	}()
 	written := w.written
 	if w.writing { // somebody just writes the rest
 		written = w.encoded
 	}
+	var again []*call
 	for _, c := range w.flying.all() {
 		switch {
 		case c.gone:
-			continue
 		case c.at < written:
 			c.ends(unknown(err))
-		default:
+			failed = append(failed, c)
+		case p.closed:
 			c.ends(unsent(err))
+			failed = append(failed, c)
+		default:
+			again = append(again, c)
+			p.bytes += c.size
 		}
-		failed = append(failed, c)
 	}
+	p.queue = append(again, p.queue...)
 	w.flying = fifo{}
 	return failed
 }
@@ -350,7 +363,7 @@ func (p *Pipe) inspect() {
 	})
 	for _, w := range slices.Clone(p.wires) {
 		flying := w.flying.all()
-		if len(flying) > 0 && now.Sub(flying[0].sent) >= silence {
+		if len(flying) > 0 && now.Sub(flying[0].sent) >= silence && !w.conn.Pending() { // else it is we who are late
 			failed = append(failed, p.broke(w, errSilent)...)
 			continue
 		}
@@ -362,12 +375,11 @@ func (p *Pipe) inspect() {
 			}
 		}
 	}
-	if !p.closed && (len(p.queue) > 0 || slices.ContainsFunc(p.wires, func(w *wire) bool { return len(w.flying.all()) > 0 })) {
+	if p.looking = len(p.queue) > 0 || slices.ContainsFunc(p.wires, func(w *wire) bool { return !w.flying.empty() }); p.looking {
+		p.wg.Add(1)
 		p.look.Reset(lookEvery)
-	} else {
-		p.looking = false
-		defer p.wg.Done()
 	}
+	defer p.wg.Done()
 	var round fiber.Round
 	p.flush(&round) // which unlocks
 	tell(&round, failed)
@@ -375,15 +387,27 @@ func (p *Pipe) inspect() {
 }
 
 // Close has all calls fail, and returns when no more are told of anything.
-func (p *Pipe) Close() {
+func (p *Pipe) Close() { p.close(func(w *wire) []*call { return p.broke(w, errClosed) }) }
+
+// Drain has all calls fail that were not sent, and returns when the others were answered, or have waited too long for that.
+func (p *Pipe) Drain() {
+	p.close(func(w *wire) []*call {
+		w.last = true
+		w.rest()
+		return nil
+	})
+}
+
+func (p *Pipe) close(end func(w *wire) []*call) {
 	p.cancel()
 	p.mu.Lock()
 	p.closed = true
 	failed := p.refuse(errClosed)
+	p.wire = nil
 	for _, w := range slices.Clone(p.wires) {
-		failed = append(failed, p.broke(w, errClosed)...)
+		failed = append(failed, end(w)...)
 	}
-	if p.looking && p.look.Stop() {
+	if len(p.wires) == 0 && p.looking && p.look.Stop() {
 		p.looking = false
 		p.wg.Done()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -163,6 +164,45 @@ func TestAConnectionBreaksWhileItIsWrittenTo(t *testing.T) {
 	})
 }
 
+// What was put together and not written by a connection that breaks goes by the next, in the same order.
+func TestWhatIsNotWritten(t *testing.T) {
+	t.Parallel()
+	at(t, func(d *desk) {
+		ours, _ := net.Pipe()
+		w := &wire{pipe: d.pipe, conn: &Conn{nc: ours}}
+		d.pipe.wg.Add(1)
+		d.pipe.mu.Lock()
+		d.pipe.wire, d.pipe.wires = w, []*wire{w}
+		var calls []*told
+		for _, v := range []string{"a", "b"} {
+			c := newCall(d.pipe, []any{"x", v})
+			c.done = make(chan struct{}, 1)
+			o := &told{}
+			calls = append(calls, o)
+			d.pipe.queue = append(d.pipe.queue, c)
+			d.wg.Go(func() {
+				<-c.done
+				o.mu.Lock()
+				defer o.mu.Unlock()
+				o.done, o.err, o.value = true, c.err, c.Val()
+			})
+		}
+		if failed := w.load(); len(failed) > 0 || len(d.pipe.queue) > 0 {
+			d.Errorf("%d failed, %d are left", len(failed), len(d.pipe.queue))
+		}
+		failed := d.pipe.broke(w, errSilent)
+		d.pipe.mu.Unlock()
+		tell(new(fiber.Round), failed)
+		last := d.call(d.Context(), "x", "c")
+		s := d.server(0)
+		s.takes("a", "b", "c")
+		s.says("1", "2", "3")
+		last.got(d.T, "what comes later", "3")
+		calls[0].got(d.T, "the first", "1")
+		calls[1].got(d.T, "the second", "2")
+	})
+}
+
 // A server that answers nothing, or takes nothing, is given up.
 func TestASilentServer(t *testing.T) {
 	t.Parallel()
@@ -269,6 +309,65 @@ func TestAFibersTimeEnds(t *testing.T) {
 	})
 }
 
+// No more than so many calls are sent that were not answered; the next ones wait for that.
+func TestWhatFliesIsBounded(t *testing.T) {
+	t.Parallel()
+	at(t, func(d *desk) {
+		first := d.call(d.Context(), "x", "first")
+		s := d.server(0)
+		s.takes("first")
+		var round fiber.Round
+		for range flyingMost + 5 {
+			d.fiberCalls(d.Context(), &round, "x", "y")
+		}
+		round.End()
+		if n := len(s.take()); n != flyingMost-1 {
+			d.Errorf("%d calls go out while one is, not %d", n, flyingMost-1)
+		}
+		synctest.Wait()
+		s.says("1", "2", "3", "4", "5")
+		first.got(d.T, "the first", "1")
+		if n := len(s.take()); n != 5 {
+			d.Errorf("%d calls go out when 5 were answered", n)
+		}
+	})
+}
+
+// Drain lets what was sent be answered; what was not fails, and nothing is sent any more.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	at(t, func(d *desk) {
+		a := d.call(d.Context(), "x", "a")
+		s := d.server(0)
+		s.takes("a")
+		b, c := d.call(d.Context(), "x", "b"), d.call(d.Context(), "x", "c")
+		drained := make(chan struct{})
+		d.wg.Go(func() {
+			d.pipe.Drain()
+			close(drained)
+		})
+		c.is(d.T, "what waits", errClosed, false)
+		s.takes("b") // which is being written
+		d.call(d.Context(), "x", "late").is(d.T, "what comes later", errClosed, false)
+		s.says("1")
+		a.got(d.T, "what was sent", "1")
+		select {
+		case <-drained:
+			d.Error("it doesn't wait for all answers")
+		default:
+		}
+		s.says("2")
+		b.got(d.T, "what was being written", "2")
+		<-drained
+	})
+	at(t, func(d *desk) { // nor for ever
+		a := d.call(d.Context(), "x", "a")
+		d.server(0).takes("a")
+		d.pipe.Drain()
+		a.is(d.T, "what was sent", errSilent, true)
+	})
+}
+
 // A command that can't be sent fails by itself.
 func TestWhatCantBeSent(t *testing.T) {
 	t.Parallel()
@@ -336,9 +435,10 @@ func TestClose(t *testing.T) {
 		round.End()
 		s := d.server(0)
 		s.takes("sent")
-		d.call(d.Context(), "x", "is being written")
+		written := d.call(d.Context(), "x", "is being written")
 		waits := d.call(d.Context(), "x", "waits")
 		d.pipe.Close()
+		written.is(d.T, "what was being written", errClosed, true)
 		sent.is(d.T, "what was sent", errClosed, true)
 		waits.is(d.T, "what was not", errClosed, false)
 		d.call(d.Context(), "x", "late").is(d.T, "what comes later", errClosed, false)

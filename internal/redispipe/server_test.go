@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/internal/netpoll"
 	"github.com/hearthstore/hearth/internal/redistest"
+	"github.com/hearthstore/hearth/internal/redisurl"
 )
 
 // bothWays runs a test with a poller, and with goroutines that read.
@@ -96,12 +98,16 @@ func TestWhatIsToldHolds(t *testing.T) {
 		}
 		over := make(chan struct{})
 		knives.Go(func() {
-			for tick := time.NewTicker(5 * time.Millisecond); ; {
+			tick := time.NewTicker(time.Millisecond)
+			defer tick.Stop()
+			for last := int64(0); ; {
 				select {
 				case <-over:
-					tick.Stop()
 					return
 				case <-tick.C:
+				}
+				if n := done.Load(); n-last >= 300 { // some have to come through, however slow it is
+					last = n
 					plain.Do(t.Context(), "client", "kill", "type", "normal", "skipme", "yes")
 				}
 			}
@@ -170,7 +176,8 @@ func TestAPipeIsItsClients(t *testing.T) {
 		if err := admin.Do(t.Context(), "acl", "setuser", "ann", "on", ">secret", "~*", "+@all").Err(); err != nil {
 			t.Fatal(err)
 		}
-		client := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "ann", Password: "secret", DB: 3, MaxRetries: -1})
+		ann := func() (string, string) { return "ann", "secret" }
+		client := redis.NewClient(&redis.Options{Addr: server.Addr, CredentialsProvider: ann, DB: 3, ClientName: "its-name", MaxRetries: -1})
 		defer func() { _ = client.Close() }()
 		hook := &countingHook{}
 		client.AddHook(hook)
@@ -183,6 +190,9 @@ func TestAPipeIsItsClients(t *testing.T) {
 		}
 		if n, stats := hook.commands.Load(), client.PoolStats(); n != 2 || stats.TotalConns != 0 {
 			t.Errorf("%d commands passed the hook, by %d connections of the client's", n, stats.TotalConns)
+		}
+		if list, err := admin.ClientList(t.Context()).Result(); err != nil || strings.Count(list, " name=its-name ") != 2 {
+			t.Errorf("they are not called as its are: %v", err)
 		}
 		if n, err := client.DBSize(t.Context()).Result(); n != 2 || err != nil {
 			t.Errorf("%d keys in its database: %v", n, err)
@@ -208,11 +218,12 @@ func TestAPipeIsItsClients(t *testing.T) {
 	})
 }
 
-// A client of several servers, or whose credentials may change, is used as it is.
+// A client of several servers, or whose credentials can't be asked for, is used as it is.
 func TestAClientIsUsedAsItIs(t *testing.T) {
 	t.Parallel()
 	server := redistest.Real(t)
-	client := redis.NewClient(&redis.Options{Addr: server.Addr, CredentialsProvider: func() (string, string) { return "", "" }})
+	none := func(context.Context) (string, string, error) { return "", "", nil }
+	client := redis.NewClient(&redis.Options{Addr: server.Addr, CredentialsProviderContext: none})
 	defer func() { _ = client.Close() }()
 	p := New(client, nil, 1)[0]
 	defer p.Close()
@@ -222,6 +233,57 @@ func TestAClientIsUsedAsItIs(t *testing.T) {
 	if _, _, err := Dial(t.Context(), redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{server.Addr}}), ""); err == nil {
 		t.Error("a connection to one of several servers")
 	}
+}
+
+// A server that takes connections and says nothing has been sent nothing.
+func TestAServerThatSaysNothing(t *testing.T) {
+	t.Parallel()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	client := redis.NewClient(&redis.Options{Addr: l.Addr().String(), DialTimeout: 100 * time.Millisecond, MaxRetries: -1})
+	defer func() { _ = client.Close() }()
+	p := New(client, nil, 1)[0]
+	defer p.Close()
+	var e interface{ Sent() bool }
+	if err := p.Do(t.Context(), redis.NewCmd(t.Context(), "set", "k", "v")); !errors.As(err, &e) || e.Sent() {
+		t.Errorf("it got %v", err)
+	}
+}
+
+// What the product's client says of a call that failed is what the pipe knows.
+func TestBelowTheProductsClient(t *testing.T) {
+	bothWays(t, func(t *testing.T, poller *netpoll.Poller) {
+		server := redistest.Real(t)
+		target, err := redisurl.Parse("redis://" + server.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := target.Client()
+		defer func() { _ = client.Close() }()
+		p := New(client, poller, 1)[0]
+		defer p.Close()
+		ping := func() error { return p.Do(t.Context(), redis.NewCmd(t.Context(), "echo", "x")) }
+		if err := ping(); err != nil {
+			t.Fatal(err)
+		}
+		server.Kill(t)
+		for {
+			err := ping()
+			var e interface{ Sent() bool }
+			if !errors.As(err, &e) {
+				t.Fatal(err)
+			}
+			if !e.Sent() {
+				if text := err.Error(); strings.Count(text, "sent") != 1 {
+					t.Errorf("it says %q", text)
+				}
+				return
+			}
+		}
+	})
 }
 
 // The client's server may be none by now; that is told as what was not sent.

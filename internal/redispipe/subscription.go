@@ -11,8 +11,9 @@ import (
 
 // Listener is told what a subscription hears. Its methods are called one after the other, by whoever reads, and must not block.
 type Listener interface {
-	// Message gets what was published in a channel. Both are the caller's: what is kept has to be copied.
-	Message(r *fiber.Round, channel, text []byte)
+	// Message gets what was published in a channel. Both are the caller's: what is kept has to be copied. If it returns false
+	// nothing more is told before Resume.
+	Message(r *fiber.Round, channel, text []byte) (more bool)
 	// Confirmed says that the server has subscribed the connection to a channel, or has ended that, maybe unasked.
 	Confirmed(channel string, on bool)
 	// Refused says that the server did not do what it was told. It doesn't say what that was.
@@ -58,6 +59,9 @@ func (s *Subscription) Tell(command string, channels ...string) error {
 	return err
 }
 
+// Resume has the subscription tell on; see Conn.
+func (s *Subscription) Resume() { s.conn.Resume() }
+
 // Wait closes the subscription and returns when its Listener is told nothing any more. A Listener must not call it.
 func (s *Subscription) Wait() { s.conn.Wait() }
 
@@ -68,10 +72,11 @@ func (s *Subscription) Read(r *fiber.Round, b []byte) (n int, err error) {
 		if size == 0 || err != nil {
 			return n, err
 		}
-		if err := s.hear(r, b[n:n+size]); err != nil {
+		err = s.hear(r, b[n:n+size])
+		n += size
+		if err != nil {
 			return n, err
 		}
-		n += size
 	}
 }
 
@@ -88,7 +93,9 @@ func (s *Subscription) hear(r *fiber.Round, b []byte) error {
 	}
 	switch string(s.said[0]) {
 	case "message", "smessage":
-		s.to.Message(r, s.said[1], s.said[2])
+		if !s.to.Message(r, s.said[1], s.said[2]) {
+			return ErrLater
+		}
 	case "subscribe", "ssubscribe":
 		s.to.Confirmed(string(s.said[1]), true)
 	case "unsubscribe", "sunsubscribe":

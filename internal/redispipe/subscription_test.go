@@ -14,9 +14,11 @@ import (
 // ear notes what it is told.
 type ear chan string
 
-func (e ear) Message(_ *fiber.Round, channel, text []byte) {
+func (e ear) Message(_ *fiber.Round, channel, text []byte) bool {
 	e <- string(channel) + ": " + string(text)
+	return string(text) != "wait"
 }
+
 func (e ear) Confirmed(channel string, on bool) { e <- fmt.Sprint(channel, " ", on) }
 func (e ear) Refused(err error)                 { e <- "refused: " + err.Error() }
 func (e ear) Broken(error)                      { e <- "broken" }
@@ -68,6 +70,19 @@ func TestSubscription(t *testing.T) {
 		publish("b", large)
 		publish("a", "")
 		e.hears(t, "a: 1", "b: "+large, "a: ")
+		publish("a", "wait")
+		publish("b", large)
+		publish("a", "2")
+		e.hears(t, "a: wait")
+		publish("a", "3")
+		if err := client.Ping(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if len(e) != 0 {
+			t.Errorf("told %.100q before it is told to go on", <-e)
+		}
+		s.Resume()
+		e.hears(t, "b: "+large, "a: 2", "a: 3")
 		tell("nonsense", "x")
 		e.hears(t, "refused: ERR ")
 		tell("unsubscribe", "a")

@@ -37,7 +37,7 @@ func (w *wire) load() (failed []*call) {
 	out := w.buf[:0]
 	n, now := 0, time.Now()
 	for _, c := range p.queue {
-		if len(out) >= inOneWrite {
+		if len(out) >= inOneWrite || w.flying.len() >= flyingMost {
 			break
 		}
 		n++
@@ -78,6 +78,7 @@ func (w *wire) Read(r *fiber.Round, b []byte) (n int, err error) {
 	p := w.pipe
 	done := w.done[:0]
 	p.mu.Lock()
+	full := w.flying.len() >= flyingMost
 	for {
 		var size int
 		if size, err = w.scan.next(b[n:]); size == 0 || err != nil {
@@ -95,7 +96,11 @@ func (w *wire) Read(r *fiber.Round, b []byte) (n int, err error) {
 		n += size
 	}
 	w.rest()
-	p.mu.Unlock()
+	if full { // now there is space for what waits
+		p.flush(r) // which unlocks
+	} else { // what fibers send goes at the end of the round
+		p.mu.Unlock()
+	}
 	tell(r, done)
 	clear(done)
 	w.done = done
@@ -156,4 +161,5 @@ func (f *fifo) pop() *call {
 }
 
 func (f *fifo) all() []*call { return f.calls[f.first:] }
-func (f *fifo) empty() bool  { return f.first == len(f.calls) }
+func (f *fifo) len() int     { return len(f.calls) - f.first }
+func (f *fifo) empty() bool  { return f.len() == 0 }

@@ -17,10 +17,10 @@ func (s *Server) Poller(tb testing.TB) *netpoll.Poller {
 	return Poller(tb)
 }
 
-// Poller returns a poller; nil on a system without one.
+// Poller returns a poller of several goroutines; nil on a system without one.
 func Poller(tb testing.TB) *netpoll.Poller {
 	tb.Helper()
-	p, err := netpoll.New()
+	p, err := netpoll.New(2)
 	if errors.Is(err, netpoll.ErrUnsupported) {
 		return nil
 	}

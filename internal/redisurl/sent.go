@@ -47,6 +47,14 @@ func answered(err error) bool {
 	return err == nil || errors.As(err, &e)
 }
 
+// known reports whether err is of a hook below, by which the command went another way than by the client's connections, and says
+// itself whether it was sent. (An Error is of another command, on the way there.)
+func known(err error) bool {
+	_, says := err.(interface{ Sent() bool }) //nolint:errorlint // itself
+	_, ours := err.(*Error)                   //nolint:errorlint // itself
+	return says && !ours
+}
+
 // mark stands in the place of a command's argument and notes that it was written to a connection. That alone tells what
 // was sent: an EOF or a timeout may as well be of a connection that was being made.
 type mark struct {
@@ -115,7 +123,7 @@ func (w watcher) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		err := next(ctx, cmd)
 		m.take(cmd)
 		w.moved(err)
-		if answered(err) || w.clusterNode && !m.written {
+		if answered(err) || w.clusterNode && !m.written || known(err) {
 			return err
 		}
 		return &Error{cmd, err, m.written}
