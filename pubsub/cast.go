@@ -152,16 +152,21 @@ func (r *room) begin(round *fiber.Round, t *turns) {
 	if r.many.Load() {
 		r.hub.workers.Go(r)
 	} else {
+		t.mu.Lock()
 		t.rooms = append(t.rooms, r)
+		t.mu.Unlock()
 		round.Finally(t)
 	}
 }
 
-// turns are small rooms that have heard something in a round. Whoever reads gives them their turns at its end, in a burst, so that
-// nobody has to be woken for that; what are more than a few rooms is left to the crew, which may have other processors.
+// turns are small rooms that have heard something by a connection in a round. Whoever reads gives them their turns at its end, in a
+// burst, so that nobody has to be woken for that; what are more than a few rooms is left to the crew, which may have other processors.
 type turns struct {
-	hub   *Hub
+	hub *Hub
+
+	mu    sync.Mutex // the end of one reader's round may be in the middle of the next one's
 	rooms []*room
+	spare []*room
 }
 
 // atOnce is how many rooms have their turn by whoever reads.
@@ -169,19 +174,25 @@ const atOnce = 16
 
 // EndRound implements fiber.Ender.
 func (t *turns) EndRound(*fiber.Round) {
-	h := t.hub
-	for len(t.rooms) > atOnce {
-		last := len(t.rooms) - 1
-		h.crew.Go(t.rooms[last])
-		t.rooms[last], t.rooms = nil, t.rooms[:last]
+	t.mu.Lock()
+	rooms := t.rooms
+	t.rooms, t.spare = t.spare, nil
+	t.mu.Unlock()
+	h, now := t.hub, min(len(rooms), atOnce)
+	for _, r := range rooms[now:] {
+		h.crew.Go(r)
 	}
 	h.o.Burst.Begin()
-	for _, r := range t.rooms {
+	for _, r := range rooms[:now] {
 		r.turn()
 	}
 	h.o.Burst.End()
-	clear(t.rooms)
-	t.rooms = t.rooms[:0]
+	clear(rooms)
+	if cap(rooms) <= maxHeard { // else one round would be kept for ever
+		t.mu.Lock()
+		t.spare = rooms[:0]
+		t.mu.Unlock()
+	}
 }
 
 // worked is work by a goroutine that is counted.

@@ -248,6 +248,66 @@ func TestGivenUpWhileItConfirms(t *testing.T) {
 	})
 }
 
+// More may be there than is read in one go: then two read, one after the other, while what the first has heard is handed on.
+func TestMuchAtOnce(t *testing.T) {
+	s := redistest.Real(t)
+	for range 5 {
+		t.Run("", func(t *testing.T) { muchAtOnce(t, s) })
+	}
+}
+
+func muchAtOnce(t *testing.T, s *redistest.Server) {
+	t.Helper()
+	st := newStationThat(t, s, time.Minute)
+	const rooms, changes = 100, 100
+	ear := gated{make(chan struct{}), new(atomic.Int64), new(atomic.Int64)}
+	stuck, err := st.Subscribe(t.Context(), "stuck", ear)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stuck.Activate(st.log.at())
+	var ears [rooms]*countingEar
+	for i := range ears {
+		ears[i] = &countingEar{}
+		sub, err := st.Subscribe(t.Context(), strconv.Itoa(i), ears[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		sub.Activate(st.log.at())
+	}
+	texts := make([]string, changes)
+	for i := range texts {
+		texts[i] = st.log.add() + strings.Repeat(" ", 500)
+	}
+	st.publish("stuck", texts[0])
+	eventually(t, "nobody reads", func() bool { return ear.doing.Load() == 1 })
+	pipe := st.client.Pipeline()
+	for _, text := range texts {
+		for i := range ears {
+			pipe.Publish(t.Context(), st.channel(strconv.Itoa(i)), text)
+		}
+	}
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	close(ear.gate)
+	for i, e := range ears {
+		eventually(t, "all is heard", func() bool { return e.n.Load() == changes })
+		if e.lost.Load() {
+			t.Errorf("room %d is lost", i)
+		}
+	}
+}
+
+// countingEar counts what it hears.
+type countingEar struct {
+	n    atomic.Int64
+	lost atomic.Bool
+}
+
+func (e *countingEar) Deliver(*Message) { e.n.Add(1) }
+func (e *countingEar) Lost()            { e.lost.Store(true) }
+
 // A room that is far behind is waited for, by who reads its connection and nobody else: more is not taken from the server. What comes
 // meanwhile is heard once it has caught up.
 func TestWhoReadsWaitsForARoomThatIsBehind(t *testing.T) {
