@@ -259,6 +259,12 @@ var mutants = []mutant{
 		"pubsub", "TestWhoReadsWaitsForARoomThatIsBehind",
 	},
 	{
+		"who was waited for is told nothing", "internal/redispipe/conn.go", `	if c.closed.Load() { // and maybe waited for: nobody is told anything
+		return
+	}
+`, ``, "internal/redispipe", "TestWaitWhilePaused",
+	},
+	{
 		"a fiber's time ends", "internal/redispipe/pipe.go", `return c.of != nil && !c.end.IsZero() && now.After(c.end)`, `return false`,
 		"internal/redispipe", "TestAFibersTimeEnds",
 	},

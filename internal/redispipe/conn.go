@@ -171,7 +171,14 @@ func (c *Conn) await() (any, error) {
 
 // Start has the connection read: by a poller, if there is one that can; else by a goroutine.
 func (c *Conn) Start(p *netpoll.Poller, to Reader) {
-	c.mu.Lock() // what is told of before there is a handle waits for it
+	c.start(p, to)
+	if c.handle != nil {
+		c.look() // at what was told of before there was a handle
+	}
+}
+
+func (c *Conn) start(p *netpoll.Poller, to Reader) {
+	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.to = to
 	s, ok := c.nc.(syscall.Conn)
@@ -234,8 +241,20 @@ func (c *Conn) Resume() {
 		close(paused)
 	}
 	if c.handle != nil {
-		var r fiber.Round
-		c.Ready(&r)
+		c.look()
+	}
+}
+
+// look is Ready in rounds of a goroutine's own, each of which it ends before the next: there may always be more.
+func (c *Conn) look() {
+	var r fiber.Round
+	c.told.Store(true)
+	for c.told.Load() && c.mu.TryLock() {
+		c.told.Store(false)
+		if c.paused == nil {
+			c.read(&r)
+		}
+		c.mu.Unlock()
 		r.End()
 	}
 }
@@ -254,6 +273,9 @@ func (c *Conn) Ready(r *fiber.Round) {
 
 // read reads what is there, or leaves that to a goroutine if it is much: others wait. c.mu is held.
 func (c *Conn) read(r *fiber.Round) {
+	if c.closed.Load() { // and maybe waited for: nobody is told anything
+		return
+	}
 	if c.have > 0 && !c.hand(r, 0, nil) { // what was left when its reader had to wait
 		return
 	}
@@ -271,11 +293,7 @@ func (c *Conn) read(r *fiber.Round) {
 			return
 		}
 	}
-	c.wg.Go(func() { // ends when it has read so much, or all
-		var r fiber.Round
-		c.Ready(&r)
-		r.End()
-	})
+	c.wg.Go(c.look) // ends when nothing more is there
 }
 
 // run reads until the connection breaks.

@@ -363,7 +363,7 @@ func (p *Pipe) inspect() {
 	})
 	for _, w := range slices.Clone(p.wires) {
 		flying := w.flying.all()
-		if len(flying) > 0 && now.Sub(flying[0].sent) >= silence && !w.conn.Pending() { // else it is we who are late
+		if len(flying) > 0 && now.Sub(flying[0].sent) >= silence && now.Sub(w.heard) >= silence && !w.conn.Pending() { // else it is we who are late
 			failed = append(failed, p.broke(w, errSilent)...)
 			continue
 		}

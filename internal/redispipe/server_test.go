@@ -139,7 +139,7 @@ func TestLargeValues(t *testing.T) {
 		for i := range 24 {
 			wg.Go(func() {
 				for range 3 {
-					want := strings.Repeat(strconv.Itoa(i), 1+i%2*(4<<20))
+					want := strings.Repeat(strconv.Itoa(i), 1+i%2*(1<<20))
 					cmd := redis.NewCmd(t.Context(), "echo", want)
 					if err := p.Do(t.Context(), cmd); err != nil || cmd.Val() != want {
 						t.Errorf("%d bytes: %v", len(want), err)

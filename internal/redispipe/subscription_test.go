@@ -9,6 +9,7 @@ import (
 	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/internal/netpoll"
 	"github.com/hearthstore/hearth/internal/redistest"
+	"github.com/hearthstore/hearth/internal/tcptest"
 )
 
 // ear notes what it is told.
@@ -119,6 +120,28 @@ func TestSubscription(t *testing.T) {
 			t.Errorf("told %q", <-e)
 		}
 	})
+}
+
+// Who has asked to be told later, and is waited for meanwhile, is told nothing of what had come.
+func TestWaitWhilePaused(t *testing.T) {
+	t.Parallel()
+	poller := redistest.Poller(t)
+	if poller == nil {
+		return
+	}
+	ours, theirs := tcptest.Pair(t)
+	e := make(ear, 10)
+	s := &Subscription{conn: &Conn{nc: ours}}
+	s.Start(poller, e)
+	if _, err := theirs.Write([]byte("*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$4\r\nwait\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:1\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	e.hears(t, "a: wait")
+	s.Wait()
+	s.Resume()
+	if len(e) > 0 {
+		t.Errorf("told %q", <-e)
+	}
 }
 
 // Who is closed while it is told something is told nothing any more once Wait has returned.

@@ -16,11 +16,12 @@ type wire struct {
 	buf     []byte // for what is sent
 	out     []byte // of it, what is still to be written: by whoever set writing
 	writing bool
-	encoded uint64 // bytes that were put into out, ever
-	written uint64 // of these, those that the server may have got
-	flying  fifo   // what was put into out and not answered, in that order
-	last    bool   // nothing more is sent by it
-	over    bool   // it is closed
+	encoded uint64    // bytes that were put into out, ever
+	written uint64    // of these, those that the server may have got
+	flying  fifo      // what was put into out and not answered, in that order
+	heard   time.Time // when something came last
+	last    bool      // nothing more is sent by it
+	over    bool      // it is closed
 	why     error
 
 	// Of whoever reads.
@@ -95,6 +96,7 @@ func (w *wire) Read(r *fiber.Round, b []byte) (n int, err error) {
 		}
 		n += size
 	}
+	w.heard = time.Now() // also a part of an answer
 	w.rest()
 	if full { // now there is space for what waits
 		p.flush(r) // which unlocks
