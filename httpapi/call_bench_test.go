@@ -30,11 +30,17 @@ type stage struct {
 
 const stageRoom = "stage"
 
+// answerable is a redis.Cmd, whatever it is wrapped in.
+type answerable interface {
+	redis.Cmder
+	SetVal(value any)
+}
+
 // ProcessHook implements redis.Hook.
 func (s *stage) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		answer := s.answer.Load()
-		c, ok := cmd.(*redis.Cmd)
+		c, ok := cmd.(answerable)
 		if !ok || !aboutStage(c.Args()) {
 			return next(ctx, cmd)
 		}
