@@ -26,7 +26,7 @@ type Reader interface {
 	Broken(r *fiber.Round, err error)
 }
 
-// Conn is a connection that has introduced itself. Start begins to read it; Close has to be called in the end.
+// Conn is a connection that has introduced itself. Start begins to read it; Wait has to be called in the end.
 type Conn struct {
 	nc     net.Conn
 	handle *netpoll.Handle // nil: a goroutine reads
@@ -249,12 +249,7 @@ func (c *Conn) Resume() {
 func (c *Conn) look() {
 	var r fiber.Round
 	c.told.Store(true)
-	for c.told.Load() && c.mu.TryLock() {
-		c.told.Store(false)
-		if c.paused == nil {
-			c.read(&r)
-		}
-		c.mu.Unlock()
+	for c.once(&r) {
 		r.End()
 	}
 }
@@ -262,13 +257,22 @@ func (c *Conn) look() {
 // Ready implements netpoll.Waiter. Nobody waits for who reads already: he looks once more.
 func (c *Conn) Ready(r *fiber.Round) {
 	c.told.Store(true)
-	for c.told.Load() && c.mu.TryLock() {
-		c.told.Store(false)
-		if c.paused == nil {
-			c.read(r)
-		}
-		c.mu.Unlock()
+	for c.once(r) {
+		continue
 	}
+}
+
+// once reads what was told of, and reports false if that is nothing more, or somebody else's to read.
+func (c *Conn) once(r *fiber.Round) bool {
+	if !c.told.Load() || !c.mu.TryLock() {
+		return false
+	}
+	defer c.mu.Unlock()
+	c.told.Store(false)
+	if c.paused == nil {
+		c.read(r)
+	}
+	return true
 }
 
 // read reads what is there, or leaves that to a goroutine if it is much: others wait. c.mu is held.
