@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// alarms calls each connection at the time at which it wants to be called, by one timer and one goroutine for all, which
-// is there while any connection has an alarm.
+// alarms calls everybody at the time at which he wants to be called, by one timer and one goroutine for all, which is there
+// while anybody has an alarm.
 type alarms struct {
 	wg *sync.WaitGroup // its goroutine's
 
@@ -17,24 +17,26 @@ type alarms struct {
 	sooner  chan struct{} // has one place: the first alarm is another one
 }
 
-// alarm is a connection's place in it, guarded by it.
+// ringer is who has an alarm.
+type ringer interface{ ring(now time.Time) }
+
+// alarm is a ringer's place in it, guarded by it.
 type alarm struct {
 	at    time.Time
 	index int // one more than its place in the heap; 0: it is not set
-	conn  *conn
+	of    ringer
 }
 
 func (a *alarms) init(wg *sync.WaitGroup) { a.wg, a.sooner = wg, make(chan struct{}, 1) }
 
-// set makes c.ring be called at that time, and not at the one set before; never if it is zero.
-func (a *alarms) set(c *conn, at time.Time) {
+// set makes r.ring be called at that time, and not at the one set before by l, which is r's; never if it is zero.
+func (a *alarms) set(l *alarm, r ringer, at time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l := &c.alarm
 	if l.index > 0 {
 		heap.Remove(&a.due, l.index-1)
 	}
-	if l.conn, l.at = c, at; !at.IsZero() {
+	if l.of, l.at = r, at; !at.IsZero() {
 		heap.Push(&a.due, l)
 	}
 	if !a.running && len(a.due) > 0 {
@@ -58,16 +60,16 @@ func (a *alarms) run() {
 		case <-t.C:
 		case <-a.sooner:
 		}
-		var ringing []*conn
+		var ringing []ringer
 		now := time.Now()
 		a.mu.Lock()
 		for len(a.due) > 0 && !a.due[0].at.After(now) {
 			l, _ := heap.Pop(&a.due).(*alarm)
-			ringing = append(ringing, l.conn)
+			ringing = append(ringing, l.of)
 		}
 		a.mu.Unlock()
-		for _, c := range ringing {
-			c.ring(now)
+		for _, r := range ringing {
+			r.ring(now)
 		}
 		a.mu.Lock()
 		if len(a.due) == 0 {

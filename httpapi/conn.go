@@ -91,7 +91,7 @@ func (c *conn) wind() {
 	if c.over {
 		next = time.Time{}
 	}
-	c.srv.alarms.set(c, next)
+	c.srv.alarms.set(&c.alarm, c, next)
 }
 
 // ring is called when the alarm is due.
@@ -166,9 +166,7 @@ func (c *conn) end(code node.CloseCode, reason string) {
 	c.wind()
 	c.mu.Unlock()
 	c.shut()
-	if c.sock.handle != nil {
-		c.sock.handle.Remove()
-	}
+	c.sock.unwatch()
 	_ = c.nc.Close()
 }
 

@@ -33,7 +33,7 @@ func (s *Server) devDoor(next echo.HandlerFunc) echo.HandlerFunc {
 				return refuse("the request was forwarded")
 			}
 		}
-		if !s.originAllowed(r) || r.Header.Get("Sec-Fetch-Site") == "cross-site" {
+		if !s.originAllowed(r.Header.Get("Origin"), r.Host) || r.Header.Get("Sec-Fetch-Site") == "cross-site" {
 			return refuse("the request comes from another origin")
 		}
 		return next(c)

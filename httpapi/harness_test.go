@@ -45,6 +45,7 @@ type setup struct {
 	acceptRate  float64
 	silence     time.Duration // an hour, so that nothing comes but what is expected
 	heartbeat   time.Duration
+	headTimeout time.Duration
 	write       time.Duration // the http.Server's WriteTimeout and ReadTimeout, if not the usual ones
 	limits      hearth.Limits
 	roles       *auth.Roles
@@ -125,7 +126,7 @@ func (c *cluster) start(s setup) {
 	srv := New(Options{
 		Node: n, Verifier: c.verifier, Dev: s.dev, AllowedOrigins: s.origins, JoinTimeout: s.joinTimeout, PreviewTimeout: s.preview,
 		PublicWSURL: s.publicWS, Log: log, Version: "test", greetAfter: s.greetAfter, heartbeat: s.heartbeat,
-		AcceptRate: s.acceptRate, silence: cmp.Or(s.silence, time.Hour), Poller: poller,
+		AcceptRate: s.acceptRate, headTimeout: s.headTimeout, silence: cmp.Or(s.silence, time.Hour), Poller: poller,
 	})
 	l, err := new(net.ListenConfig).Listen(c.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -134,6 +135,9 @@ func (c *cluster) start(s setup) {
 	hs := srv.HTTPServer()
 	if s.write > 0 {
 		hs.WriteTimeout, hs.ReadTimeout = s.write, s.write
+	}
+	if len(c.nodes)%2 == 0 { // the others have net/http open their WebSockets
+		l = srv.Listener(l)
 	}
 	served := make(chan struct{})
 	go func() { // ends with hs.Close

@@ -23,6 +23,8 @@ type metrics struct {
 	calls    *prometheus.CounterVec
 	callTime *prometheus.HistogramVec
 	verbs    map[string]*verbMetrics
+	opened   func() prometheus.Counter  // of http, those that have opened a WebSocket
+	openTime func() prometheus.Observer // of httpTime
 }
 
 // verbMetrics are a method's figures of calls that succeed, looked up once; they are there from the first such call on.
@@ -92,6 +94,10 @@ func newMetrics(s *Server) *metrics {
 			ConstLabels: prometheus.Labels{"limit": name},
 		}, func() float64 { return float64(refused()) }))
 	}
+	m.opened = sync.OnceValue(func() prometheus.Counter {
+		return m.http.WithLabelValues(http.MethodGet, wsPath, strconv.Itoa(http.StatusOK)) // as echo has it of one that was taken over
+	})
+	m.openTime = sync.OnceValue(func() prometheus.Observer { return m.httpTime.WithLabelValues(http.MethodGet, wsPath) })
 	m.verbs = make(map[string]*verbMetrics, len(verbs))
 	for name := range verbs {
 		m.verbs[name] = &verbMetrics{
@@ -161,4 +167,12 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		s.log.Debug("request", "method", r.Method, "route", route, "status", status, "took", took)
 		return nil
 	}
+}
+
+// observeOpening counts a request that has opened a WebSocket, as observe does.
+func (s *Server) observeOpening(began time.Time) {
+	took := time.Since(began)
+	s.metrics.opened().Inc()
+	s.metrics.openTime().Observe(took.Seconds())
+	s.log.Debug("request", "method", http.MethodGet, "route", wsPath, "status", http.StatusOK, "took", took)
 }

@@ -163,8 +163,11 @@ func (k *socket) Close() error {
 
 // CloseWrite closes the writing half, if there are halves. That of TLS is left open: it would go through its lock of writes.
 func (k *socket) CloseWrite() error {
-	if tcp, ok := k.Conn.(*net.TCPConn); ok {
-		return tcp.CloseWrite()
+	if _, ok := k.Conn.(*tls.Conn); ok {
+		return nil
+	}
+	if c, ok := k.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
 	}
 	return nil
 }
@@ -177,9 +180,12 @@ func (k *socket) SyscallConn() (syscall.RawConn, error) {
 	return nil, netpoll.ErrUnsupported
 }
 
-// watch makes a socket one that can be parked, if it is of the kind: what TLS has read ahead no poller knows of.
+// watch makes a socket one that can be parked, if it is of the kind: what TLS has read ahead, or we, no poller knows of.
 func (s *Server) watch(k *socket) {
 	if _, ok := k.Conn.(*tls.Conn); ok || s.o.Poller == nil {
+		return
+	}
+	if b, ok := k.Conn.(*begun); ok && len(b.text) > 0 {
 		return
 	}
 	raw, err := k.SyscallConn()
@@ -188,5 +194,12 @@ func (s *Server) watch(k *socket) {
 	}
 	if h, err := s.o.Poller.Add(raw, k); err == nil {
 		k.handle = h
+	}
+}
+
+// unwatch has to be called before the socket is closed, by who ends the connection.
+func (k *socket) unwatch() {
+	if k.handle != nil {
+		k.handle.Remove()
 	}
 }

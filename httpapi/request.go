@@ -25,19 +25,24 @@ const (
 	rpcProtocol    = "hearth.v1"
 )
 
-// token returns the token of a request: from the header, a subprotocol, or the query.
+// token returns the token of a request.
 func token(r *http.Request) string {
-	if scheme, t, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "bearer") {
+	return tokenIn(r.Header.Get("Authorization"), r.Header.Values("Sec-WebSocket-Protocol"), r.URL.Query())
+}
+
+// tokenIn returns a token: from the header, a subprotocol, or the query.
+func tokenIn(authorization string, protocols []string, query url.Values) string {
+	if scheme, t, ok := strings.Cut(authorization, " "); ok && strings.EqualFold(scheme, "bearer") {
 		return strings.TrimSpace(t)
 	}
-	for _, line := range r.Header.Values("Sec-WebSocket-Protocol") {
+	for _, line := range protocols {
 		for p := range strings.SplitSeq(line, ",") {
 			if t, ok := strings.CutPrefix(strings.TrimSpace(p), bearerProtocol); ok {
 				return t
 			}
 		}
 	}
-	return r.URL.Query().Get("token")
+	return query.Get("token")
 }
 
 // authenticate is the middleware of everything that needs a token.

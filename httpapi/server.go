@@ -47,9 +47,10 @@ type Options struct {
 	Log     *slog.Logger
 	Version string
 
-	greetAfter time.Duration // greetAfter, but in tests
-	heartbeat  time.Duration // heartbeat, but in tests
-	silence    time.Duration // silence, but in tests
+	greetAfter  time.Duration // greetAfter, but in tests
+	heartbeat   time.Duration // heartbeat, but in tests
+	silence     time.Duration // silence, but in tests
+	headTimeout time.Duration // headTimeout, but in tests
 }
 
 // Server serves one node. Use Handler with an http.Server, and Close before the node is closed.
@@ -68,8 +69,8 @@ type Server struct {
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
-	readers  *warm.Pool[*conn]  // each serves one until it is parked, or closed
-	fibers   *fiber.Pool[*conn] // so do these, as long as nothing blocks
+	readers  *warm.Pool[*conn] // each serves one until it is parked, or closed
+	fibers   *fiber.Pool[task] // so do these, as long as nothing blocks
 	streams  map[*feed]struct{}
 	draining bool
 	wg       sync.WaitGroup // one for each connection and stream
@@ -89,6 +90,9 @@ func New(o Options) *Server {
 	if o.silence == 0 {
 		o.silence = silence
 	}
+	if o.headTimeout == 0 {
+		o.headTimeout = headTimeout
+	}
 	if o.PreviewTimeout == 0 {
 		o.PreviewTimeout = 30 * time.Minute
 	}
@@ -100,7 +104,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{o: o, sender: o.Sender, node: o.Node, log: o.Log, conns: map[*conn]struct{}{}, streams: map[*feed]struct{}{}}
 	s.readers = warm.NewPool(func(c *conn) { c.serve(nil) })
-	s.fibers = fiber.NewPool(func(f *fiber.Fiber, c *conn) { c.serve(f) })
+	s.fibers = fiber.NewPool(func(f *fiber.Fiber, t task) { t.serve(f) })
 	s.entry = newTurnstile(o.AcceptRate)
 	s.pulse.init(o.silence, &s.wg, s.sender)
 	s.alarms.init(&s.wg)
@@ -116,11 +120,17 @@ func New(o Options) *Server {
 // Handler returns what an http.Server serves.
 func (s *Server) Handler() http.Handler { return s.echo }
 
+// headTimeout is how long a request's head may take, from when the connection is there, or the head has begun.
+const headTimeout = 10 * time.Second
+
+// nodeHeader is the header that says which node answers.
+const nodeHeader = "Hearth-Node"
+
 // HTTPServer returns an http.Server for the handler, with the times a public endpoint needs.
 func (s *Server) HTTPServer() *http.Server {
 	return &http.Server{
 		Handler:           s.Handler(),
-		ReadHeaderTimeout: 10 * time.Second,
+		ReadHeaderTimeout: s.o.headTimeout,
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      30 * time.Second, // of answers; a WebSocket's are the outbox's
 		IdleTimeout:       2 * time.Minute,
@@ -190,7 +200,7 @@ func (s *Server) routes() {
 func (s *Server) common(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		h := c.Response().Header()
-		h.Set("Hearth-Node", s.node.ID())
+		h.Set(nodeHeader, s.node.ID())
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		// No answer is a page: a browser that shows one runs nothing of it, frames it nowhere and tells nobody its URL, which may
@@ -231,7 +241,7 @@ func (s *Server) cors() echo.MiddlewareFunc {
 			"Authorization", "Content-Type", "Hearth-Conn", "Hearth-Session", "Idempotency-Key", "If-Match", "If-None-Match",
 			"Last-Event-ID",
 		},
-		ExposeHeaders: []string{"ETag", "Retry-After", "Hearth-Node"},
+		ExposeHeaders: []string{"ETag", "Retry-After", nodeHeader},
 		MaxAge:        600,
 	})
 }
@@ -254,7 +264,10 @@ func (s *Server) readyz(c echo.Context) error {
 	return c.JSON(http.StatusOK, map[string]string{"status": "ready"})
 }
 
-// adopt starts a connection, unless the node is stopping.
+// task is what fibers do: nil stands for a goroutine.
+type task interface{ serve(f *fiber.Fiber) }
+
+// adopt takes a connection in, unless the node is stopping.
 func (s *Server) adopt(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -262,11 +275,12 @@ func (s *Server) adopt(c *conn) bool {
 		return false
 	}
 	s.conns[c] = struct{}{}
-	s.watch(&c.sock)
+	if c.sock.handle == nil {
+		s.watch(&c.sock)
+	}
 	s.pulse.add(c)
 	s.wg.Add(1) // until forget
 	c.start()
-	s.readers.Go(c)
 	return true
 }
 

@@ -26,9 +26,12 @@ func newTurnstile(perSecond float64) *turnstile {
 	return &turnstile{open: rate.NewLimiter(r, max(1, int(perSecond))), queue: rate.NewLimiter(r, 1)}
 }
 
+// admits reports whether somebody may enter now, and lets him in.
+func (t *turnstile) admits() bool { return t.open == nil || t.open.Allow() }
+
 // enter returns nil for who may enter now.
 func (t *turnstile) enter() error {
-	if t.open == nil || t.open.Allow() {
+	if t.admits() {
 		return nil
 	}
 	turn := t.queue.Reserve()

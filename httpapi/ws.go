@@ -11,35 +11,34 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/auth"
 	"github.com/hearthstore/hearth/node"
 )
 
-// websocket upgrades a request. A token that is refused is told by 4401 after the upgrade: a browser can't see the status
-// of a failed one. The handler returns at once, so that what net/http keeps for a request is freed while the socket lives.
+// opening is what a request says that opens a WebSocket.
+type opening struct {
+	origin, host string
+	token        string
+	peer         string // the peer_id that is wanted
+	spec         string // a 100ms client's protocol_spec
+}
+
+// websocket upgrades a request that net/http has read. The handler returns at once, so that what net/http keeps for a request is
+// freed while the socket lives.
 func (s *Server) websocket(c echo.Context) error {
 	r := c.Request()
 	if !isHandshake(r) {
 		c.Response().Header().Set("Sec-WebSocket-Version", "13")
 		return hearth.Errorf(hearth.ReasonBadRequest, "connect with a WebSocket of version 13")
 	}
-	if !s.originAllowed(r) {
-		return hearth.Errorf(hearth.ReasonForbidden, "this origin is not allowed; HEARTH_ALLOWED_ORIGINS lists those that are")
+	o := opening{
+		origin: r.Header.Get("Origin"), host: r.Host, token: token(r), peer: c.QueryParam("peer"), spec: c.QueryParam("protocol_spec"),
 	}
-	if s.stopping() {
-		return errStopping()
+	p, authErr, err := s.admit(&o, s.entry.enter)
+	if err != nil {
+		return err
 	}
-	p, authErr := s.verify(token(r))
-	if authErr == nil { // else it costs the store nothing, and must not use up what others may
-		if err := s.entry.enter(); err != nil {
-			return err
-		}
-	}
-	up := ws.HTTPUpgrader{
-		Timeout:  writeTimeout,
-		Header:   http.Header{"Hearth-Node": {s.node.ID()}},
-		Protocol: func(p string) bool { return p == rpcProtocol },
-	}
-	nc, rw, _, err := up.Upgrade(r, c.Response())
+	nc, rw, _, err := upgrader(s.node.ID()).Upgrade(r, c.Response())
 	if err != nil {
 		// gobwas has taken the connection and answered, but leaves it open.
 		if nc != nil {
@@ -50,27 +49,64 @@ func (s *Server) websocket(c echo.Context) error {
 		return nil
 	}
 	_ = nc.SetDeadline(time.Time{})
-	wc := newConn(s, nc, rw.Reader, p, c.QueryParam("peer"))
-	if implicitConn(p, c.QueryParam("protocol_spec")) {
-		wc.implicit = &implicit{c: wc}
+	wc := newConn(s, nc, rw.Reader, p, o.peer)
+	if s.takeIn(wc, &o, authErr) {
+		s.readers.Go(wc)
+	}
+	return nil
+}
+
+// upgrader returns what answers for a node; see newUpgrades.
+func upgrader(node string) ws.HTTPUpgrader {
+	return ws.HTTPUpgrader{
+		Timeout:  writeTimeout,
+		Header:   http.Header{nodeHeader: {node}},
+		Protocol: func(p string) bool { return p == rpcProtocol },
+	}
+}
+
+// admit returns whether a WebSocket may be opened, and for whom. A token that is refused is told by 4401 after the upgrade: a browser
+// can't see the status of a failed one. That is authErr; it costs the store nothing and must not use up what others may: enter is asked
+// about the others.
+func (s *Server) admit(o *opening, enter func() error) (p *auth.Principal, authErr, err error) {
+	if !s.originAllowed(o.origin, o.host) {
+		return nil, nil, hearth.Errorf(hearth.ReasonForbidden, "this origin is not allowed; HEARTH_ALLOWED_ORIGINS lists those that are")
+	}
+	if s.stopping() {
+		return nil, nil, errStopping()
+	}
+	if p, authErr = s.verify(o.token); authErr == nil {
+		err = enter()
+	}
+	return p, authErr, err
+}
+
+// takeIn reports whether a connection that was upgraded is to be served; else it is closed.
+func (s *Server) takeIn(c *conn, o *opening, authErr error) bool {
+	if implicitConn(c.principal.Load(), o.spec) {
+		c.implicit = &implicit{c: c}
 	}
 	switch {
 	case authErr != nil:
-		wc.turnAway(authClose(authErr))
-	case !s.adopt(wc): // since it was asked
-		wc.turnAway(node.CloseGoingAway, "the node is going away: reconnect and resume")
-	default:
-		wc.review() // its token may have been revoked since it was verified
+		c.turnAway(authClose(authErr))
+		return false
+	case !s.adopt(c): // since it was asked
+		c.turnAway(node.CloseGoingAway, "the node is going away: reconnect and resume")
+		return false
 	}
-	return nil
+	c.review() // its token may have been revoked since it was verified
+	return true
 }
 
 // turnAway closes a connection that nothing serves.
 func (c *conn) turnAway(code node.CloseCode, reason string) {
 	c.Close(code, reason)
 	go func() { // ends within closeTimeout
+		c.borrow()
 		c.discard()
+		c.giveBack()
 		c.shut()
+		c.sock.unwatch()
 		_ = c.nc.Close()
 		c.cancel()
 	}()
@@ -86,11 +122,10 @@ func isHandshake(r *http.Request) bool {
 
 // originAllowed reports whether a browser's page may connect: from the same host, or from a configured origin. What sends
 // no Origin is no browser.
-func (s *Server) originAllowed(r *http.Request) bool {
-	origin := r.Header.Get("Origin")
+func (s *Server) originAllowed(origin, host string) bool {
 	if origin == "" || slices.Contains(s.o.AllowedOrigins, origin) || slices.Contains(s.o.AllowedOrigins, "*") {
 		return true
 	}
 	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, host)
 }

@@ -128,7 +128,7 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 	hs := server.HTTPServer()
 	served := make(chan error, 1)
-	go func() { served <- hs.Serve(listener) }() // ends with hs.Shutdown
+	go func() { served <- hs.Serve(server.Listener(listener)) }() // ends with hs.Shutdown
 	log.Info("serving", "addr", listener.Addr().String(), "tls", c.tlsCert != "", "node", n.ID(), "redis", storeName, "io_uring", sender.Ring(), "version", versionText())
 	if dev {
 		hint(stdout, scheme, listener.Addr())

@@ -321,6 +321,21 @@ var mutants = []mutant{
 		"internal/fiber", "TestWakeBeforeWait",
 	},
 	{
+		"what was read of a request is not lost", "httpapi/arrival.go", `n := copy(p, b.text)`, `n := copy(p, b.text[:0])`, "httpapi", "TestListenerOpensWebSockets",
+	},
+	{
+		"who says nothing is given up", "httpapi/listener.go", `l.alarms.set(&a.alarm, a, time.Now()`, `_ = (time.Now()`, "httpapi", "TestListenerGivesUp",
+	},
+	{
+		"... and when the listener is closed", "httpapi/listener.go", `for _, a := range waiting {`, `for _, a := range waiting[:0] {`, "httpapi", "TestListenerCloses",
+	},
+	{
+		"a failure to accept is told before the next", "httpapi/listener.go", `for l.failed != nil && !l.closed {`, `for false {`, "httpapi", "TestListenerFails",
+	},
+	{
+		"a request with something behind it is net/http's", "httpapi/upgrade.go", `if !ok || len(name) == 0 || bytes`, `if ok && bytes`, "httpapi", "TestLeavesTheRest",
+	},
+	{
 		"a log begins anew only in the epoch that was heard", "store/lua/rewound.lua", `or epoch ~= ARGV[3] then`, `then`,
 		"store", "TestContract/.*/^rewound$",
 	},

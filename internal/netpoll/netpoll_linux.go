@@ -169,6 +169,14 @@ func (p *Poller) Add(raw syscall.RawConn, w Waiter) (*Handle, error) {
 	return h, nil
 }
 
+// Pass has w told from now on, in place of who was. It is called by who was told last, before Ready returns, or else something may go
+// unseen.
+func (h *Handle) Pass(w Waiter) {
+	h.l.mu.Lock()
+	defer h.l.mu.Unlock()
+	h.w = w
+}
+
 // Ended reports whether a Waiter was told of the socket's end. It is told of it once, maybe together with bytes that come before it:
 // then it has to read until the end, and not until there is nothing.
 func (h *Handle) Ended() bool { return h.ended.Load() }

@@ -31,6 +31,9 @@ type Writer struct{}
 // Write writes nothing.
 func (*Writer) Write(*Handle, []byte) (int, error) { return 0, nil }
 
+// Pass does nothing.
+func (*Handle) Pass(Waiter) {}
+
 // Ended reports false.
 func (*Handle) Ended() bool { return false }
 

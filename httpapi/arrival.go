@@ -1,0 +1,137 @@
+package httpapi
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hearthstore/hearth/internal/fiber"
+	"github.com/hearthstore/hearth/internal/netpoll"
+)
+
+// arrival is a connection by which nothing has come yet.
+type arrival struct {
+	l     *listener
+	nc    *net.TCPConn
+	alarm alarm
+	taken atomic.Bool // somebody sees to it
+
+	mu     sync.Mutex
+	handle *netpoll.Handle
+}
+
+// watch has the poller tell of what comes, if it can.
+func (a *arrival) watch(raw syscall.RawConn) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.handle, _ = a.l.s.o.Poller.Add(raw, a)
+	return a.handle != nil
+}
+
+// watched returns what watch has got, also to who was told of something before that has returned.
+func (a *arrival) watched() *netpoll.Handle {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.handle
+}
+
+// take reports whether the caller has to see to the connection, which then waits for nothing any more.
+func (a *arrival) take() bool {
+	if a.taken.Swap(true) {
+		return false
+	}
+	a.l.mu.Lock()
+	delete(a.l.waiting, a)
+	a.l.mu.Unlock()
+	a.l.alarms.set(&a.alarm, a, time.Time{})
+	return true
+}
+
+// ring implements ringer: nothing has come in time.
+func (a *arrival) ring(time.Time) {
+	if a.take() {
+		a.drop()
+	}
+}
+
+func (a *arrival) drop() {
+	a.unwatch()
+	_ = a.nc.Close()
+}
+
+func (a *arrival) unwatch() {
+	if h := a.watched(); h != nil {
+		h.Remove()
+	}
+}
+
+// Ready implements netpoll.Waiter.
+func (a *arrival) Ready(r *fiber.Round) {
+	if a.take() {
+		a.l.s.fibers.Run(r, a)
+	}
+}
+
+// serve reads the first request. If it opens a WebSocket, that is served; the HTTP server gets the connection otherwise.
+func (a *arrival) serve(f *fiber.Fiber) {
+	a.l.s.sender.gather(f)
+	if c := a.open(); c != nil {
+		c.serve(f)
+	}
+}
+
+// open reads the first request and returns a connection if that is to be served: a WebSocket.
+func (a *arrival) open() *conn {
+	defer func() {
+		if r := recover(); r != nil { // a fault in one must not end the node's other connections
+			a.l.s.log.Error("panic", "remote", a.nc.RemoteAddr().String(), "panic", r, "stack", string(debug.Stack()))
+			a.drop()
+		}
+	}()
+	s, u := a.l.s, a.l.upgrades.take()
+	defer a.l.upgrades.give(u)
+	began := time.Now()
+	text, err := u.read(a.watched())
+	if err != nil && !errors.Is(err, netpoll.ErrNothing) {
+		a.drop()
+		return nil
+	}
+	if u.understand(text) {
+		if p, authErr, err := s.admit(&u.opening, a.l.enter); err == nil {
+			c := newConn(s, a.nc, nil, p, u.opening.peer)
+			c.sock.handle = a.watched()
+			c.sock.handle.Pass(&c.sock)
+			c.prompt(bytes.Clone(u.answer))
+			s.observeOpening(began)
+			if s.takeIn(c, &u.opening, authErr) {
+				return c
+			}
+			return nil
+		}
+	}
+	a.unwatch()
+	a.l.pass(&begun{TCPConn: a.nc, text: bytes.Clone(text)})
+	return nil
+}
+
+// begun is a connection of which something was read.
+type begun struct {
+	*net.TCPConn
+
+	text []byte // that was read and not taken yet
+}
+
+// Read implements net.Conn.
+func (b *begun) Read(p []byte) (int, error) {
+	if len(b.text) > 0 {
+		n := copy(p, b.text)
+		b.text = b.text[n:]
+		return n, nil
+	}
+	return b.TCPConn.Read(p) //nolint:wrapcheck // its own
+}
