@@ -1,16 +1,51 @@
 package auth
 
 import (
+	"encoding/json"
+	"strconv"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/jsonscan"
 )
 
-// claims reads verified claims and keeps the first thing that is wrong with them. They are a map because claim names are
+// claims reads verified claims and keeps the first thing that is wrong with them. They are a list because claim names are
 // case-sensitive, which fields of a struct are not to encoding/json: "ROLE" would be taken for "role".
 type claims struct {
-	values jwt.MapClaims
-	err    error
+	list []claim
+	err  error
+}
+
+// claim is a name and the JSON that it has.
+type claim struct {
+	name  string
+	value []byte
+}
+
+// readClaims returns the claims of a payload; false if it is no JSON object. What a claim's value is worth is seen when it is asked for.
+func readClaims(payload []byte) (c *claims, ok bool) {
+	begin := jsonscan.Space(payload, 0)
+	if begin == len(payload) || payload[begin] != '{' {
+		return nil, false
+	}
+	c = &claims{list: make([]claim, 0, 12)}
+	m := jsonscan.Members{Text: payload, At: begin}
+	for name, value, ok := m.Next(); ok; name, value, ok = m.Next() {
+		c.list = append(c.list, claim{hearth.UnquoteString(string(name)), value})
+	}
+	return c, m.At >= 0 && jsonscan.Space(payload, m.At) == len(payload)
+}
+
+// value returns a claim's JSON; of several of one name the last counts, as with encoding/json.
+func (c *claims) value(name string) (value []byte, ok bool) {
+	for i := len(c.list) - 1; i >= 0; i-- {
+		if c.list[i].name == name {
+			return c.list[i].value, true
+		}
+	}
+	return nil, false
 }
 
 // latest is the end of the year 9999. A time after it was most likely given in milliseconds, and a token must not live
@@ -24,25 +59,28 @@ func (c *claims) fail(cause error, format string, args ...any) {
 }
 
 func (c *claims) must(name string) {
-	if _, ok := c.values[name]; !ok {
+	if _, ok := c.value(name); !ok {
 		c.fail(jwt.ErrTokenRequiredClaimMissing, "the token has no claim %s", name)
 	}
 }
 
 // text returns a claim that may be left out, and may be empty.
 func (c *claims) text(name string) string {
-	value, ok := c.values[name]
-	s, isString := value.(string)
-	if ok && !isString {
+	value, ok := c.value(name)
+	switch {
+	case !ok:
+		return ""
+	case value[0] != '"':
 		c.fail(jwt.ErrInvalidType, "the token's claim %s must be a string", name)
+		return ""
 	}
-	return s
+	return hearth.UnquoteString(string(value))
 }
 
 // optional returns a claim that may be left out, but is not empty when it is there.
 func (c *claims) optional(name string) string {
 	s := c.text(name)
-	if _, ok := c.values[name]; ok && s == "" {
+	if _, ok := c.value(name); ok && s == "" {
 		c.fail(jwt.ErrTokenInvalidClaims, "the token's claim %s is empty", name)
 	}
 	return s
@@ -57,8 +95,9 @@ func (c *claims) need(name string) string {
 // number returns a claim that must be there.
 func (c *claims) number(name string) float64 {
 	c.must(name)
-	n, ok := c.values[name].(float64)
-	if !ok {
+	value, _ := c.value(name)
+	n, err := strconv.ParseFloat(string(value), 64)
+	if err != nil || value[0] != '-' && (value[0] < '0' || value[0] > '9') { // nothing of JSON else is one to strconv
 		c.fail(jwt.ErrInvalidType, "the token's claim %s must be a number", name)
 	}
 	return n
@@ -67,7 +106,7 @@ func (c *claims) number(name string) float64 {
 // time returns a time in seconds since 1970. Only exp must be there; without another the zero time is returned, which is
 // before any.
 func (c *claims) time(name string) time.Time {
-	if _, ok := c.values[name]; !ok && name != "exp" {
+	if _, ok := c.value(name); !ok && name != "exp" {
 		return time.Time{}
 	}
 	n := c.number(name)
@@ -81,39 +120,45 @@ func (c *claims) time(name string) time.Time {
 // audience returns the claim aud, which is one text or a list of them (RFC 7519, 4.1.3).
 func (c *claims) audience() []string {
 	c.must("aud")
-	switch value := c.values["aud"].(type) {
-	case string:
-		return []string{value}
-	case []any:
-		out := make([]string, 0, len(value))
-		for _, item := range value {
-			s, ok := item.(string)
-			if !ok {
-				c.fail(jwt.ErrInvalidType, "the token's claim aud must be a string or a list of strings")
-			}
-			out = append(out, s)
-		}
-		return out
+	value, _ := c.value("aud")
+	if len(value) > 0 && value[0] == '"' {
+		return []string{hearth.UnquoteString(string(value))}
 	}
-	c.fail(jwt.ErrInvalidType, "the token's claim aud must be a string or a list of strings")
-	return nil
+	out, ok := texts(value)
+	if !ok {
+		c.fail(jwt.ErrInvalidType, "the token's claim aud must be a string or a list of strings")
+	}
+	return out
 }
 
 // permissions returns nil only if the claim is left out. What the names are worth, Principal.check knows.
 func (c *claims) permissions() []Permission {
-	value, ok := c.values["permissions"]
+	value, ok := c.value("permissions")
 	if !ok {
 		return nil
 	}
-	list, isList := value.([]any)
-	perms := make([]Permission, 0, len(list))
-	for _, item := range list {
-		s, isString := item.(string)
-		isList = isList && isString
-		perms = append(perms, Permission(s))
-	}
-	if !isList {
+	list, ok := texts(value)
+	if !ok {
 		c.fail(jwt.ErrInvalidType, "the token's claim permissions must be a list of strings")
 	}
+	perms := make([]Permission, 0, len(list))
+	for _, p := range list {
+		perms = append(perms, Permission(p))
+	}
 	return perms
+}
+
+// texts returns a list of texts; false if value is none, or has anything else in it.
+func texts(value []byte) (list []string, ok bool) {
+	var items []*string
+	if len(value) == 0 || value[0] != '[' || json.Unmarshal(value, &items) != nil {
+		return nil, false
+	}
+	for _, item := range items {
+		if item == nil { // null
+			return nil, false
+		}
+		list = append(list, *item)
+	}
+	return list, true
 }

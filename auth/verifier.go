@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -60,7 +61,7 @@ type Key struct {
 }
 
 // Verifier verifies the tokens of one app, and mints them by HS256: which algorithms there are is fixed here, and a token's
-// header has no say in it. It never changes but for what its KeySource knows, so goroutines may share it.
+// header has no say in it. It never changes but for what its KeySource knows, as its users see it, so goroutines may share it.
 type Verifier struct {
 	accessKey string
 	secret    []byte            // nil for none
@@ -70,6 +71,7 @@ type Verifier struct {
 	issuer    string
 	leeway    time.Duration
 	now       func() time.Time
+	head      atomic.Pointer[head] // of the token that was good last: most have the same; nil for none
 }
 
 // NewVerifier returns an error that says what to do if tokens can't be verified safely with that configuration.
@@ -177,15 +179,15 @@ func (v *Verifier) open(token string) (*claims, error) {
 	if !ok || !ok2 {
 		return nil, malformed()
 	}
-	// crit lists extensions without which the token must not be understood (RFC 7515, 4.1.11); none are known here.
-	var head struct {
-		Alg  string          `json:"alg"`
-		Kid  string          `json:"kid"`
-		Crit json.RawMessage `json:"crit"`
-	}
 	sig, err := segments.DecodeString(signature) // a further dot is an error here
-	if err != nil || segments.EncodedLen(len(sig)) != len(signature) || !decode(header, &head) {
+	if err != nil || segments.EncodedLen(len(sig)) != len(signature) {
 		return nil, malformed()
+	}
+	head := v.head.Load()
+	if known := head != nil && head.segment == header; !known {
+		if head = readHead(header); head == nil {
+			return nil, malformed()
+		}
 	}
 	method, key, err := v.keyFor(head.Alg, head.Kid)
 	switch {
@@ -196,11 +198,36 @@ func (v *Verifier) open(token string) (*claims, error) {
 	case method.Verify(token[:len(header)+1+len(payload)], sig, key) != nil:
 		return nil, unauthenticated(jwt.ErrTokenSignatureInvalid, "the token's signature is wrong: it was signed with another secret, or changed")
 	}
-	c := &claims{}
-	if !decode(payload, &c.values) {
+	v.head.Store(head)
+	text, err := segments.DecodeString(payload)
+	if err != nil {
+		return nil, malformed()
+	}
+	c, ok := readClaims(text)
+	if !ok {
 		return nil, malformed()
 	}
 	return c, nil
+}
+
+// head is the header of a token.
+type head struct {
+	segment string // as it is in the token
+
+	Alg string `json:"alg"`
+	Kid string `json:"kid"`
+	// Crit lists extensions without which the token must not be understood (RFC 7515, 4.1.11); none are known here.
+	Crit json.RawMessage `json:"crit"`
+}
+
+// readHead returns nil if a segment is no header.
+func readHead(segment string) *head {
+	h := &head{segment: strings.Clone(segment)} // of a token that need not be kept
+	text, err := segments.DecodeString(segment)
+	if err != nil || json.Unmarshal(text, h) != nil {
+		return nil
+	}
+	return h
 }
 
 // keyFor returns what a token has to be verified with that says this alg and kid. The key decides: it is for one algorithm, and a
@@ -273,11 +300,6 @@ func (v *Verifier) checkTimes(c *claims, exp time.Time) {
 // segments is strict, and open compares lengths, so that no two texts are the same token: else the last character of a
 // signature could be changed, or a line break added, and the signature would still hold.
 var segments = base64.RawURLEncoding.Strict()
-
-func decode(segment string, into any) bool {
-	text, err := segments.DecodeString(segment)
-	return err == nil && json.Unmarshal(text, into) == nil
-}
 
 func unauthenticated(cause error, format string, args ...any) *hearth.Error {
 	return &hearth.Error{Reason: hearth.ReasonUnauthenticated, Detail: fmt.Sprintf(format, args...), Cause: cause}

@@ -36,12 +36,12 @@ var directions = map[string]row{
 	// Carries bytes and seq and knows no domain.
 	// Of the module it needs the glossary alone: a position in a log is hearth.Cursor.
 	"pubsub": {module: []string{".", "internal/fiber", "internal/netpoll", "internal/redispipe", "internal/warm"}, others: []string{"github.com/redis/go-redis/v9"}},
-	"auth":   {module: []string{"."}, others: []string{anything}},
+	"auth":   {module: []string{".", "internal/jsonscan"}, others: []string{anything}},
 	// The public keys of other minters, read from where they are.
 	"internal/jwks": {module: []string{"auth"}, others: []string{"github.com/MicahParks/jwkset", "github.com/golang-jwt/jwt/v5"}},
 	// The verbs, written once below the transports. It brings store and pubsub
 	// together, which never import each other.
-	"node": {module: []string{".", "store", "pubsub", "auth", "internal/netpoll"}, others: []string{anything}},
+	"node": {module: []string{".", "store", "pubsub", "auth", "internal/fiber", "internal/netpoll"}, others: []string{anything}},
 	// A transport decodes, calls node and encodes.
 	"httpapi": {module: []string{".", "node", "auth", "internal/fiber", "internal/netpoll", "internal/netsend", "internal/jsonscan", "internal/warm"}, others: []string{anything}},
 	// Knows sockets, and nothing of what they carry.
