@@ -2,7 +2,9 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"runtime/debug"
 	"sync"
@@ -60,14 +62,10 @@ func (a *arrival) ring(time.Time) {
 }
 
 func (a *arrival) drop() {
-	a.unwatch()
-	_ = a.nc.Close()
-}
-
-func (a *arrival) unwatch() {
 	if h := a.watched(); h != nil {
-		h.Remove()
+		h.Forget()
 	}
+	_ = a.nc.Close()
 }
 
 // Ready implements netpoll.Waiter.
@@ -79,6 +77,9 @@ func (a *arrival) Ready(r *fiber.Round) {
 
 // serve reads the first request. If it opens a WebSocket, that is served; the HTTP server gets the connection otherwise.
 func (a *arrival) serve(f *fiber.Fiber) {
+	if s := a.l.s; s.log.Enabled(context.Background(), slog.LevelDebug) {
+		f.Leave() // the log may be slow
+	}
 	a.l.s.sender.gather(f)
 	if c := a.open(); c != nil {
 		c.serve(f)
@@ -114,7 +115,7 @@ func (a *arrival) open() *conn {
 			return nil
 		}
 	}
-	a.unwatch()
+	a.watched().Remove()
 	a.l.pass(&begun{TCPConn: a.nc, text: bytes.Clone(text)})
 	return nil
 }

@@ -143,15 +143,15 @@ func (c *conn) serve(f *fiber.Fiber) {
 
 // end closes the connection for good.
 func (c *conn) end(code node.CloseCode, reason string) {
+	if code != 0 {
+		c.Close(code, reason)
+	}
+	c.uncork() // a fault may have kept the reader from that
 	c.fiber.Leave()
 	defer c.srv.forget(c)
 	if c.implicit != nil {
 		defer c.implicit.stop()
 	}
-	if code != 0 {
-		c.Close(code, reason)
-	}
-	c.uncork() // a fault may have kept the reader from that
 	c.cancel()
 	c.calls.Wait()
 	if c.member != nil { // before the other side has time to answer the close
@@ -184,6 +184,10 @@ func (c *conn) read() (code node.CloseCode, reason string, parked bool) {
 		if code, reason := c.comeBack(); code != 0 {
 			return code, reason, false
 		}
+		if c.br.Buffered() == 0 && c.park() { // its first message may be long in coming
+			return 0, "", true
+		}
+		c.borrow()
 	}
 	for n := 1; ; n++ {
 		if n > inlineMessages { // others wait meanwhile

@@ -197,9 +197,9 @@ func (s *Server) watch(k *socket) {
 	}
 }
 
-// unwatch has to be called before the socket is closed, by who ends the connection.
+// unwatch has to be called right before the socket is closed, by who ends the connection.
 func (k *socket) unwatch() {
 	if k.handle != nil {
-		k.handle.Remove()
+		k.handle.Forget()
 	}
 }

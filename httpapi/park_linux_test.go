@@ -3,20 +3,22 @@ package httpapi
 import (
 	"bytes"
 	"io"
-
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/gobwas/ws"
 
+	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/internal/netpoll"
 	"github.com/hearthstore/hearth/internal/redistest"
 	"github.com/hearthstore/hearth/internal/tcptest"
+	"github.com/hearthstore/hearth/pubsub"
 )
 
 // readers returns how many goroutines stand in a connection's code.
@@ -320,4 +322,70 @@ func TestLastSocketEnds(t *testing.T) {
 		_ = nc.Close()
 		eventually(t, "it has gone", func() bool { return c.nodes[0].Connections() == 0 })
 	}
+}
+
+// stuck is a subscriber that hears nothing until it is let go of.
+type stuck struct{ hearing, release chan struct{} }
+
+func (s *stuck) Deliver(*pubsub.Message) {
+	s.hearing <- struct{}{}
+	<-s.release
+}
+
+func (*stuck) Lost() {}
+
+// A join, and a leave, that have to wait for what is handed on to many in their room hold up nobody in another one.
+func TestNobodyWaitsForARoom(t *testing.T) {
+	c := newCluster(t, setup{})
+	far := c.join(1, "r", "far", "host", nil)
+	lee := c.join(0, "r", "lee", "host", nil)
+	zed := c.connect(0, "r", "zed", "host")
+	var others []*client
+	for i := range 8 { // some of them are watched by the same goroutine, whichever that is
+		others = append(others, c.join(0, "other", "o"+strconv.Itoa(i), "host", nil))
+	}
+	at, err := hearth.ParseCursor(far.cursor())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stuck{make(chan struct{}, 1000), make(chan struct{})}
+	for range 20 { // more than few
+		sub, err := c.nodes[0].node.Hub().Subscribe(t.Context(), "r", s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sub.Close()
+		sub.Activate(at)
+	}
+	release := sync.OnceFunc(func() { close(s.release) })
+	defer release()
+	far.ok("broadcast", object{"info": object{"message": "m"}})
+	<-s.hearing
+	zed.send(`{"id":1,"method":"join"}`)
+	lee.send(`{"id":1,"method":"leave"}`)
+	for range 3 {
+		for _, o := range others {
+			o.ok("set-metadata", object{"key": "k", "data": o.name})
+		}
+	}
+	eventually(t, "lee has left", func() bool { return !strings.Contains(c.do("GET", "/v1/rooms/r/peers", c.server(), "").body, `"lee"`) })
+	release()
+	has(zed, "join", zed.first(), "id", "1", "result.peer_id", "zed")
+}
+
+// Many who are the first in their rooms, all at once, wait until the node hears these, and hold up nobody: what Redis confirms is read
+// by the same goroutines.
+func TestFirstJoinsTogether(t *testing.T) {
+	each(t, func(c *cluster) {
+		var all []*client
+		for i := range 30 {
+			all = append(all, c.connect(0, "r"+strconv.Itoa(i), "ann", "host"))
+		}
+		for _, k := range all {
+			k.send(`{"id":1,"method":"join"}`)
+		}
+		for _, k := range all {
+			has(k, "join", k.first(), "id", "1", "result.peer_id", "ann")
+		}
+	})
 }

@@ -41,6 +41,46 @@ func quickKey(into **string, value []byte) bool {
 	return ok
 }
 
+// quickTexts reads a short list of strings that are plain.
+func quickTexts(into *[]string, value []byte) bool {
+	if value[0] != '[' || len(value) > shortText {
+		return false
+	}
+	list := []string{}
+	for i := jsonscan.Space(value, 1); value[i] != ']'; i = jsonscan.Space(value, i) {
+		end := jsonscan.String(value, i)
+		if end < 0 {
+			return false
+		}
+		text, ok := plainText(value[i:end])
+		if !ok {
+			return false
+		}
+		list = append(list, string(text))
+		if i = jsonscan.Space(value, end); value[i] == ',' {
+			i++
+		}
+	}
+	*into = list
+	return true
+}
+
+func (q *joinParams) quick(params []byte) bool {
+	return quick(params, func(name, value []byte) bool {
+		switch string(name) {
+		case "name":
+			return quickKey(&q.Name, value)
+		case "data":
+			return quickKey(&q.Data, value)
+		case "groups":
+			return quickTexts(&q.Groups, value)
+		case "listen":
+			return quickTexts(&q.Listen, value)
+		}
+		return false
+	})
+}
+
 func (q *keyParams) quick(params []byte) bool {
 	return quick(params, func(name, value []byte) bool { return string(name) == "key" && quickKey(&q.Key, value) })
 }

@@ -55,7 +55,8 @@ func FuzzQuickParams(f *testing.F) {
 		`{"info":{"message":"m","type":"chat"},"peer_id":"p","message_id":"i"}`, `{"info":{},"info":{}}`, `{"info":null}`, `{"info":{"message":1,"message":null}}`,
 		`{"info":{"type":null}}`, `{"roles":["a"],"info":{"message":{}}}`, `{"lock":{"name":"l","token":1}}`, `{"info":[]}`, `{"if_change_version":0}`,
 		`{"info":{"message":1,"type":"a"},"info":{"type":"b"}}`, `{"op_id":"a","op_id":"b","key":"k","if_change_version":1,"if_change_version":2}`,
-		`{"info":{"message":1,"message":{"a":2}},"message_id":"a","message_id":"b"}`, `{"op_id":"a","op_id":null}`, `{"key":"a","key":null}`,
+		`{"info":{"message":1,"message":{"a":2}},"message_id":"a","message_id":"b"}`, `{"op_id":"a","op_id":null}`, `{"name":"n","listen":["*"]}`,
+		`{"listen":[],"groups":[ "a" , "é" ],"data":""}`, `{"listen":["a\n"]}`, `{"listen":[null]}`, `{"listen":["a",["b"]],"groups":null}`, `{"listen":["a"],"listen":["b"]}`, `{"key":"a","key":null}`,
 	} {
 		f.Add([]byte(text))
 	}
@@ -67,6 +68,8 @@ func FuzzQuickParams(f *testing.F) {
 		sameParams(t, text, set.quick(text), &set, &wantSet)
 		var get, wantGet keyParams
 		sameParams(t, text, get.quick(text), &get, &wantGet)
+		var join, wantJoin joinParams
+		sameParams(t, text, join.quick(text), &join, &wantJoin)
 		var send, wantSend broadcastParams
 		sameParams(t, text, send.quick(text), &send, &wantSend)
 	})

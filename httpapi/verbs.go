@@ -14,7 +14,7 @@ type rpcVerb struct {
 	run   func(*call) ([]byte, error)
 	early bool // may be called before join
 	write bool // would change the session
-	// inline: what it does is one step of the store, and nothing else for which it might have to wait.
+	// inline: what it does is one step of the store, and nothing else for which it might have to wait, unless its fiber leaves before.
 	inline bool
 	// preview: a 100ms client may call it before join.
 	preview bool
@@ -26,8 +26,8 @@ var verbs map[string]rpcVerb
 func init() {
 	verbs = map[string]rpcVerb{
 		"ping":                   {run: ping, early: true},
-		"join":                   {run: join, early: true, write: true},
-		"leave":                  {run: leave, write: true},
+		"join":                   {run: join, early: true, write: true, inline: true},
+		"leave":                  {run: leave, write: true, inline: true},
 		"refresh-token":          {run: refreshToken, early: true},
 		"set-metadata":           {run: setMetadata, write: true, inline: true},
 		"get-metadata":           {run: getMetadata, inline: true},
@@ -76,22 +76,27 @@ func ping(k *call) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
+type joinParams struct {
+	Name   *string  `json:"name"`
+	Data   *string  `json:"data"`
+	Groups []string `json:"groups"`
+	Hidden bool     `json:"hidden"`
+	Listen []string `json:"listen"`
+	Peers  bool     `json:"listen_peers"`
+	Resume *resume  `json:"resume"`
+}
+
 func join(k *call) ([]byte, error) {
 	c := k.conn
 	if c.member != nil && !c.attached {
 		return nil, hearth.Errorf(hearth.ReasonBadRequest, "this connection has joined already; open another one")
 	}
-	var q struct {
-		Name   *string  `json:"name"`
-		Data   *string  `json:"data"`
-		Groups []string `json:"groups"`
-		Hidden bool     `json:"hidden"`
-		Listen []string `json:"listen"`
-		Peers  bool     `json:"listen_peers"`
-		Resume *resume  `json:"resume"`
-	}
-	if err := k.bind(&q); err != nil {
-		return nil, err
+	var q joinParams
+	if !q.quick(k.params) {
+		q = joinParams{}
+		if err := k.bind(&q); err != nil {
+			return nil, err
+		}
 	}
 	listen, err := hearth.ParsePatterns(q.Listen)
 	if err != nil {
@@ -100,6 +105,9 @@ func join(k *call) ([]byte, error) {
 	from, err := q.Resume.check()
 	if err != nil {
 		return nil, err
+	}
+	if from != nil || c.member != nil || c.implicit != nil { // it takes several steps
+		c.fiber.Leave()
 	}
 	p := c.principal.Load()
 	params := node.JoinParams{

@@ -2,11 +2,14 @@ package node
 
 import (
 	"context"
+	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/auth"
+	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/store"
 )
 
@@ -129,6 +132,9 @@ func (n *Node) admit(ctx context.Context, p *auth.Principal, q *JoinParams, r *s
 	m.listens = len(m.view.keys) > 0
 	m.view.setRole(j.Own.Role)
 	n.members.Add(1)
+	if n.log.Enabled(ctx, slog.LevelDebug) {
+		fiber.From(ctx).Leave() // the log may be slow
+	}
 	n.log.Debug("joined", "room", m.room, "session", j.ID, "peer", j.Own.ID, "resumed", m.Resumed, "recovered", m.Recovered)
 	return m, nil
 }
@@ -197,6 +203,7 @@ func (n *Node) Renew(ctx context.Context, c *Caller) (expiresAt int64, err error
 
 // appendPeerList appends the params of the peer-list that follows a join or begins a stream.
 func appendPeerList(dst []byte, s *hearth.Session, peers []hearth.Peer, total int) []byte {
+	dst = slices.Grow(dst, 256+200*len(peers)) // about
 	dst = append(dst, `{"snapshot":true,"peers":{`...)
 	for i := range peers {
 		if i > 0 {

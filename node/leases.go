@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/store"
 )
 
@@ -91,16 +92,18 @@ func (n *Node) leaseOf(room string) *lease { return n.leases[n.store.Partition(r
 
 // incarnation returns the node's incarnation in the partition, begun anew if the last one can't be relied on.
 func (l *lease) incarnation(ctx context.Context) (*incarnation, error) {
+	if now, fresh := l.now(); fresh {
+		return now, nil
+	}
+	fiber.From(ctx).Leave()
 	select {
 	case l.beginning <- struct{}{}:
 		defer func() { <-l.beginning }()
 	case <-ctx.Done():
 		return nil, unavailable(noAnswer, ctx.Err())
 	}
-	l.mu.Lock()
-	now := l.current
-	l.mu.Unlock()
-	if now != nil && now.fresh(l.node.Limits().NodeLease) {
+	now, fresh := l.now()
+	if fresh { // somebody else has just seen to it
 		return now, nil
 	}
 	if now != nil && now.left() > 0 {
@@ -130,6 +133,14 @@ func (l *lease) incarnation(ctx context.Context) (*incarnation, error) {
 	return next, nil
 }
 
+// now returns the incarnation that there is, nil for none, and whether a peer can join by it.
+func (l *lease) now() (now *incarnation, fresh bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now = l.current
+	return now, now != nil && now.fresh(l.node.Limits().NodeLease)
+}
+
 // join runs the join script for a socket of m. If the store has ended the incarnation meanwhile, it begins the next.
 func (l *lease) join(ctx context.Context, m *Member, r *store.JoinRequest) (store.Joined, error) {
 	for again := false; ; again = true {
@@ -143,6 +154,9 @@ func (l *lease) join(ctx context.Context, m *Member, r *store.JoinRequest) (stor
 		l.members[r.Conn] = m
 		l.mu.Unlock()
 		j, err := l.joinInTime(ctx, r)
+		if err != nil {
+			fiber.From(ctx).Leave() // there may be many to tell of it
+		}
 		if errors.Is(err, store.ErrLapsed) {
 			l.end(inc, CloseLost, "the store had ended it")
 			if !again {

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/fiber"
 )
 
 // A lease may be over in the store at any time after it was granted there, however late the answer comes.
@@ -37,4 +38,32 @@ func TestALeaseCountsFromWhatWasSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("a renewal")
+}
+
+// Who has to wait until somebody else has begun an incarnation holds up nobody who comes at the same time; who finds one that is
+// good waits for nothing.
+func TestALeaseIsWaitedForAside(t *testing.T) {
+	w := newWard(t, hearth.Limits{}, 1)
+	l := w.leaseOf("r")
+	var got [2]*incarnation
+	pool := fiber.NewPool(func(f *fiber.Fiber, i int) {
+		inc, err := l.incarnation(f.Context(t.Context()))
+		if got[i] = inc; err != nil {
+			t.Error(err)
+		}
+		if inline := f.Inline(); inline != (i == 1) {
+			t.Errorf("%d is done where it came: %t", i, inline)
+		}
+	})
+	var round fiber.Round
+	l.beginning <- struct{}{} // somebody is about to
+	pool.Run(&round, 0)       // returns
+	<-l.beginning
+	pool.Close()
+	l.beginning <- struct{}{}
+	pool.Run(&round, 1)
+	<-l.beginning
+	if got[0] == nil || got[1] != got[0] {
+		t.Errorf("%v, then %v", got[0], got[1])
+	}
 }

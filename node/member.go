@@ -8,6 +8,7 @@ import (
 
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/auth"
+	"github.com/hearthstore/hearth/internal/fiber"
 	"github.com/hearthstore/hearth/pubsub"
 	"github.com/hearthstore/hearth/store"
 )
@@ -237,6 +238,9 @@ func (m *Member) Leave(ctx context.Context) (ended bool, err error) {
 	m.Hold()
 	ended, err = m.node.store.Leave(ctx, m.room, m.fence(), hearth.Left)
 	if err == nil {
+		if m.sub.Busy() {
+			fiber.From(ctx).Leave()
+		}
 		m.stop()
 		return ended, nil
 	}

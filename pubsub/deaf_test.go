@@ -227,7 +227,7 @@ func TestGivenUpWhileItConfirms(t *testing.T) {
 			var subs [100]*Subscription
 			for j := range subs {
 				subs[j] = &Subscription{to: newEar(t)}
-				if _, err := st.enter(strconv.Itoa(i)+"/"+strconv.Itoa(j), subs[j]); err != nil {
+				if _, err := st.enter(t.Context(), strconv.Itoa(i)+"/"+strconv.Itoa(j), subs[j]); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -213,15 +213,21 @@ func (h *Hub) Rooms() int {
 }
 
 // Subscribe adds a subscriber to a room and returns when Redis has confirmed the subscription: every change published
-// from then on is kept for it until Activate says where it begins.
+// from then on is kept for it until Activate says where it begins. A fiber leaves if that has to be waited for.
 func (h *Hub) Subscribe(ctx context.Context, name string, s Subscriber) (*Subscription, error) {
 	return h.subscribe(ctx, name, &Subscription{to: s})
 }
 
 func (h *Hub) subscribe(ctx context.Context, name string, sub *Subscription) (*Subscription, error) {
-	confirmed, err := h.enter(name, sub)
+	confirmed, err := h.enter(ctx, name, sub)
 	if err != nil {
 		return nil, err
+	}
+	select {
+	case <-confirmed:
+		return sub, nil
+	default:
+		fiber.From(ctx).Leave() // Redis is asked first
 	}
 	select {
 	case <-confirmed:
@@ -237,7 +243,7 @@ func (h *Hub) subscribe(ctx context.Context, name string, sub *Subscription) (*S
 
 // enter adds a subscription to its room. The hub's lock is not held while the room's is waited for, which a batch that is
 // being written may have for a while; only a new room is added to at once.
-func (h *Hub) enter(name string, sub *Subscription) (confirmed <-chan struct{}, err error) {
+func (h *Hub) enter(ctx context.Context, name string, sub *Subscription) (confirmed <-chan struct{}, err error) {
 	for {
 		h.mu.RLock()
 		r := h.rooms[name]
@@ -248,7 +254,9 @@ func (h *Hub) enter(name string, sub *Subscription) (confirmed <-chan struct{}, 
 		if r == nil {
 			confirmed = h.open(name, sub)
 		} else {
-			sub.room = r
+			if sub.room = r; sub.Busy() {
+				fiber.From(ctx).Leave()
+			}
 			confirmed = r.add(sub)
 		}
 		if confirmed != nil {

@@ -173,6 +173,9 @@ func (s *Subscription) At() hearth.Cursor {
 	return s.at
 }
 
+// Busy reports whether Close and Activate may have to wait, for what is handed on to many others.
+func (s *Subscription) Busy() bool { return s.room.many.Load() }
+
 // Close removes the subscriber, which hears nothing once Close has returned, and reports whether it was the first to do so.
 func (s *Subscription) Close() bool {
 	r := s.room

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hearthstore/hearth"
+	"github.com/hearthstore/hearth/internal/fiber"
 )
 
 // JoinRequest is what Join needs to know. The caller has checked names and sizes.
@@ -124,6 +125,9 @@ func (s *Store) Join(ctx context.Context, q JoinRequest) (Joined, error) {
 	}
 	if r, err = statusOf(r, err); err != nil {
 		return Joined{}, err
+	}
+	if r.list(10).long() || r.list(11).long() {
+		fiber.From(ctx).Leave()
 	}
 	j := Joined{Session: sessionOf(q.Room, r), TakenOver: r.num(6) == 1, ExpiresAt: r.num(7)}
 	own, err := peerOf(p.ID, r.str(8), r.str(9))

@@ -279,6 +279,18 @@ func (r reply) num(i int) int64 {
 	return parseInt(r.str(i))
 }
 
+// longReply is how many bytes of texts a reply has at most that is decoded while others wait.
+const longReply = 16 << 10
+
+// long reports whether a list of texts takes long to decode.
+func (r reply) long() bool {
+	n := 0
+	for i := range r {
+		n += len(r.str(i))
+	}
+	return n > longReply
+}
+
 func (r reply) list(i int) reply {
 	if i >= len(r) {
 		return nil

@@ -336,6 +336,21 @@ var mutants = []mutant{
 		"a request with something behind it is net/http's", "httpapi/upgrade.go", `if !ok || len(name) == 0 || bytes`, `if ok && bytes`, "httpapi", "TestLeavesTheRest",
 	},
 	{
+		"who waits for another's beginning holds up nobody", "node/leases.go", `	fiber.From(ctx).Leave()
+	select {`, `	select {`, "node", "TestALeaseIsWaitedForAside",
+	},
+	{
+		"... nor who waits for a subscription", "pubsub/hub.go", `		fiber.From(ctx).Leave() // Redis is asked first
+`, ``, "httpapi", "TestFirstJoinsTogether",
+	},
+	{
+		"... nor who joins a room that is handed on to", "pubsub/hub.go", `if sub.room = r; sub.Busy() {`, `if sub.room = r; false {`,
+		"httpapi", "TestNobodyWaitsForARoom",
+	},
+	{
+		"... nor who leaves it", "node/member.go", `if m.sub.Busy() {`, `if false {`, "httpapi", "TestNobodyWaitsForARoom",
+	},
+	{
 		"a log begins anew only in the epoch that was heard", "store/lua/rewound.lua", `or epoch ~= ARGV[3] then`, `then`,
 		"store", "TestContract/.*/^rewound$",
 	},

@@ -267,11 +267,14 @@ func (w *Writer) attempt(fd uintptr) bool {
 	return true
 }
 
-// Remove ends the watch; it has to be called before the socket is closed. Ready may still be running when it returns.
+// Remove ends the watch of a socket that stays open. Ready may still be running when it returns.
 func (h *Handle) Remove() {
 	_ = h.control(syscall.EPOLL_CTL_DEL, 0) // which fails if the socket is closed, and the kernel has forgotten it
 	h.l.forget(h)
 }
+
+// Forget ends the watch of a socket that is closed next, with which the kernel forgets it. Ready may still be running when it returns.
+func (h *Handle) Forget() { h.l.forget(h) }
 
 func (l *loop) forget(h *Handle) {
 	l.mu.Lock()

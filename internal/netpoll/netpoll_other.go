@@ -42,3 +42,6 @@ func (*Handle) Pending() bool { return true }
 
 // Remove does nothing.
 func (*Handle) Remove() {}
+
+// Forget does nothing.
+func (*Handle) Forget() {}

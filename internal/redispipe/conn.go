@@ -214,7 +214,7 @@ func (c *Conn) Close() {
 		return
 	}
 	if c.handle != nil {
-		c.handle.Remove()
+		c.handle.Forget()
 	}
 	_ = c.nc.Close()
 }
