@@ -1,7 +1,9 @@
 package httpapi
 
 import (
+	"bytes"
 	"encoding/binary"
+	"sync"
 
 	"github.com/gobwas/ws"
 )
@@ -12,10 +14,22 @@ const headRoom = 10
 // EncodeNotification makes the WebSocket frame of a JSON-RPC notification. It is what a Node is given as Options.Encode:
 // every socket is sent the same bytes.
 func EncodeNotification(method string, params func(dst []byte) []byte) []byte {
-	b := make([]byte, headRoom, 512)
-	b = append(append(append(b, `{"jsonrpc":"2.0","method":"`...), method...), `","params":`...)
-	return finishFrame(append(params(b), '}'))
+	space := spaces.Get().(*[]byte) //nolint:forcetypeassert // there is nothing else in it
+	b := append(append(append((*space)[:headRoom], `{"jsonrpc":"2.0","method":"`...), method...), `","params":`...)
+	b = append(params(b), '}')
+	frame := bytes.Clone(finishFrame(b)) // of the size that it has: one that grew as it was written would be up to twice as large
+	if cap(b) <= keepSpace {
+		*space = b
+	}
+	spaces.Put(space)
+	return frame
 }
+
+// spaces are where frames are written before their size is known.
+var spaces = sync.Pool{New: func() any { b := make([]byte, headRoom, 1<<10); return &b }}
+
+// keepSpace is the largest space that is kept.
+const keepSpace = 64 << 10
 
 // textFrame starts a frame: what is appended to it is its payload, until finishFrame.
 func textFrame() []byte { return make([]byte, headRoom, 256) }
