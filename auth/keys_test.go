@@ -147,3 +147,24 @@ func TestNewVerifierOfKeys(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A token is slow unless it is known not to be: where there are public keys, by a header that a good token by a secret had.
+func TestSlow(t *testing.T) {
+	good, other := signed(t, peerClaims()), sign(t, with(hs256, object{"kid": "other"}), peerClaims(), testSecret, sha256.New)
+	if v := newVerifier(t); v.Slow(good) || v.Slow(signRSA(t, peerClaims())) {
+		t.Error("slow without public keys")
+	}
+	v, err := NewVerifier(Config{AccessKey: testKey, Secret: testSecret, Keys: noKeys{}, Now: func() time.Time { return testNow }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !v.Slow(good) {
+		t.Error("quick before any was verified")
+	}
+	if _, err := v.Verify(sign(t, hs256, peerClaims(), testSecret+"x", sha256.New)); err == nil || !v.Slow(good) {
+		t.Errorf("quick after a bad one: %v", err)
+	}
+	if _, err := v.Verify(good); err != nil || v.Slow(good) || !v.Slow(other) || !v.Slow(signRSA(t, peerClaims())) || !v.Slow("") {
+		t.Errorf("after a good one: %v, slow %t, %t, %t, %t", err, v.Slow(good), v.Slow(other), v.Slow(signRSA(t, peerClaims())), v.Slow(""))
+	}
+}

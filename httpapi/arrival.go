@@ -70,54 +70,79 @@ func (a *arrival) drop() {
 
 // Ready implements netpoll.Waiter.
 func (a *arrival) Ready(r *fiber.Round) {
-	if a.take() {
-		a.l.s.fibers.Run(r, a)
+	switch s := a.l.s; {
+	case !a.take():
+	case s.hold():
+		s.fibers.Run(r, a)
+	default: // the HTTP server says that the node stops
+		a.handOver(nil)
 	}
+}
+
+// handOver gives the connection to the HTTP server, with what was read of it.
+func (a *arrival) handOver(text []byte) {
+	a.watched().Remove()
+	a.l.pass(&begun{TCPConn: a.nc, text: bytes.Clone(text)})
 }
 
 // serve reads the first request. If it opens a WebSocket, that is served; the HTTP server gets the connection otherwise.
 func (a *arrival) serve(f *fiber.Fiber) {
-	if s := a.l.s; s.log.Enabled(context.Background(), slog.LevelDebug) {
+	s := a.l.s
+	if s.log.Enabled(context.Background(), slog.LevelDebug) {
 		f.Leave() // the log may be slow
 	}
-	a.l.s.sender.gather(f)
-	if c := a.open(); c != nil {
+	s.sender.gather(f)
+	c := a.open(f)
+	s.release()
+	if c != nil {
 		c.serve(f)
 	}
 }
 
 // open reads the first request and returns a connection if that is to be served: a WebSocket.
-func (a *arrival) open() *conn {
-	defer func() {
-		if r := recover(); r != nil { // a fault in one must not end the node's other connections
-			a.l.s.log.Error("panic", "remote", a.nc.RemoteAddr().String(), "panic", r, "stack", string(debug.Stack()))
-			a.drop()
-		}
-	}()
+func (a *arrival) open(f *fiber.Fiber) (c *conn) {
 	s, u := a.l.s, a.l.upgrades.take()
 	defer a.l.upgrades.give(u)
+	defer func() {
+		if r := recover(); r != nil { // a fault in one must not end the node's other connections
+			s.log.Error("panic", "remote", a.nc.RemoteAddr().String(), "panic", r, "stack", string(debug.Stack()))
+			if c != nil {
+				c.shut()
+			}
+			a.drop()
+			c = nil
+		}
+	}()
 	began := time.Now()
 	text, err := u.read(a.watched())
 	if err != nil && !errors.Is(err, netpoll.ErrNothing) {
 		a.drop()
 		return nil
 	}
-	if u.understand(text) {
-		if p, authErr, err := s.admit(&u.opening, a.l.enter); err == nil {
-			c := newConn(s, a.nc, nil, p, u.opening.peer)
-			c.sock.handle = a.watched()
-			c.sock.handle.Pass(&c.sock)
-			c.prompt(bytes.Clone(u.answer))
-			s.observeOpening(began)
-			if s.takeIn(c, &u.opening, authErr) {
-				return c
-			}
-			return nil
-		}
+	if !u.understand(text) {
+		a.handOver(text)
+		return nil
 	}
-	a.watched().Remove()
-	a.l.pass(&begun{TCPConn: a.nc, text: bytes.Clone(text)})
-	return nil
+	if s.o.Verifier.Slow(u.opening.token) {
+		f.Leave()
+	}
+	p, authErr, err := s.admit(&u.opening, a.l.enter)
+	if err != nil {
+		a.handOver(text)
+		return nil
+	}
+	c = newConn(s, a.nc, nil, p, u.opening.peer)
+	c.sock.handle = a.watched()
+	c.sock.handle.Pass(&c.sock)
+	if !f.Inline() || len(text) == len(u.head) { // more may have come that nobody was told of, or is left
+		c.sock.doubt()
+	}
+	c.prompt(bytes.Clone(u.answer))
+	s.observeOpening(began)
+	if !s.takeIn(c, &u.opening, authErr) {
+		return nil
+	}
+	return c
 }
 
 // begun is a connection of which something was read.
@@ -131,7 +156,9 @@ type begun struct {
 func (b *begun) Read(p []byte) (int, error) {
 	if len(b.text) > 0 {
 		n := copy(p, b.text)
-		b.text = b.text[n:]
+		if b.text = b.text[n:]; len(b.text) == 0 {
+			b.text = nil // it may have a token, and the connection may live for long
+		}
 		return n, nil
 	}
 	return b.TCPConn.Read(p) //nolint:wrapcheck // its own

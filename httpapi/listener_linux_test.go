@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/gobwas/ws"
 )
 
 // door is a further address of a node, at which connections of the HTTP server are counted.
@@ -110,6 +112,28 @@ func TestListenerOpensWebSockets(t *testing.T) {
 		_, after, _ := strings.Cut(c.do("GET", "/metrics", "", "").is(http.StatusOK).body, count)
 		return strings.HasPrefix(after, "5\n")
 	})
+}
+
+// A client may send on before it is answered: what comes right behind a request of the size that is read at once is not left.
+func TestListenerReadsOn(t *testing.T) {
+	c := newCluster(t, setup{nodes: 1})
+	d := c.door(true)
+	query := "?peer=ann&token=" + c.token("r", "ann", "guest")
+	text := opens(query, "X: "+strings.Repeat("x", readBuffer-len(opens(query, "X: "))))
+	nc := d.connect(c)
+	if _, err := io.WriteString(nc, text+string(part(ws.OpText, true, `{"id":1,"method":"join"}`))); err != nil || len(text) != readBuffer {
+		t.Fatal(err, len(text))
+	}
+	br := bufio.NewReader(nc)
+	res, err := http.ReadResponse(br, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	has(t, "join", c.attach(nc, br).first(), "id", "1", "result.peer_id", "ann")
+	if n := d.served.Load(); n != 0 {
+		t.Errorf("%d connections were the HTTP server's", n)
+	}
 }
 
 // What is refused is refused as by net/http, byte by byte; so are odd requests, whatever it does with them.

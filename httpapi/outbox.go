@@ -335,11 +335,17 @@ func (o *outbox) wait(f *fiber.Fiber) bool {
 	return !o.gone
 }
 
-// shut makes the outbox drop whatever else is queued; when it returns nobody writes to the socket by its number, and it may be
-// closed.
+// shut makes the outbox drop what the kernel doesn't take at once, and whatever else is queued; when it returns nobody writes to the
+// socket by its number, and it may be closed.
 func (o *outbox) shut() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	for o.state == posted && !o.gone { // the other side may have ended its half, and read on
+		o.mu.Unlock()
+		o.sender.send()
+		runtime.Gosched() // it may be in somebody's hands
+		o.mu.Lock()
+	}
 	o.gone = true
 	for o.state == flying {
 		o.drained.Wait()

@@ -1,6 +1,9 @@
 package httpapi
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/auth"
 	"github.com/hearthstore/hearth/node"
@@ -29,21 +32,16 @@ func authClose(err error) (node.CloseCode, string) {
 // review ends all that is open by a token that is not accepted any more. It looks at everybody, and is called only when more
 // tokens are revoked than were. Who opens something meanwhile sees to it by itself, when it is there to be found.
 func (s *Server) review() {
-	var conns []*conn
 	s.mu.Lock()
-	for c := range s.conns {
-		if s.node.Accept(c.principal.Load()) != nil {
-			conns = append(conns, c)
-		}
-	}
-	for st := range s.streams {
-		if s.node.Accept(st.principal) != nil {
-			st.cancel()
-		}
-	}
+	conns, streams := slices.Collect(maps.Keys(s.conns)), slices.Collect(maps.Keys(s.streams))
 	s.mu.Unlock()
 	for _, c := range conns {
 		c.review()
+	}
+	for _, st := range streams {
+		if s.node.Accept(st.principal) != nil {
+			st.cancel()
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hearthstore/hearth/internal/netsend"
 	"github.com/hearthstore/hearth/internal/rawio"
@@ -63,6 +64,8 @@ func nothing(t *testing.T, c *net.TCPConn) {
 
 func arrives(t *testing.T, c *net.TCPConn, want string) {
 	t.Helper()
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	defer func() { _ = c.SetReadDeadline(time.Time{}) }()
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(c, got); err != nil || string(got) != want {
 		t.Fatalf("%q arrives, not %q: %v", got, want, err)
@@ -301,6 +304,19 @@ func TestSentMeanwhile(t *testing.T) {
 	if got := k.finished(t, o); strings.Join(got, "") != "second|" {
 		t.Errorf("%q is written", got)
 	}
+}
+
+// What waits for the end of a burst is sent before the socket is closed: the other side may have ended its half, and read on.
+func TestShutSendsWhatIsPosted(t *testing.T) {
+	senders(t, func(t *testing.T, s *Sender) {
+		o, c := s.outbox(t)
+		s.Begin()
+		defer s.End()
+		o.Send([]byte("the last;"))
+		nothing(t, c)
+		o.shut()
+		arrives(t, c, "the last;")
+	})
 }
 
 // A socket can be closed once nobody writes to it by its number.

@@ -267,6 +267,19 @@ func (s *Server) readyz(c echo.Context) error {
 // task is what fibers do: nil stands for a goroutine.
 type task interface{ serve(f *fiber.Fiber) }
 
+// hold keeps Close from freeing what serves connections until release, unless the node is stopping.
+func (s *Server) hold() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return false
+	}
+	s.wg.Add(1)
+	return true
+}
+
+func (s *Server) release() { s.wg.Done() }
+
 // adopt takes a connection in, unless the node is stopping.
 func (s *Server) adopt(c *conn) bool {
 	s.mu.Lock()

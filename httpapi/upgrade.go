@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/url"
+	"strings"
 	"sync"
 
 	"github.com/gobwas/ws"
@@ -95,7 +96,12 @@ func (u *upgrade) onRequest(uri []byte) error {
 	return nil
 }
 
-func (u *upgrade) onHost(host []byte) error { return once(&u.opening.host, host) }
+func (u *upgrade) onHost(host []byte) error {
+	if bytes.ContainsFunc(host, notInHost) {
+		return errOther
+	}
+	return once(&u.opening.host, host)
+}
 
 func (u *upgrade) onHeader(name, value []byte) error {
 	switch string(name) {
@@ -135,14 +141,19 @@ func (u *upgrade) isOpening(text []byte) bool {
 	if !ok || len(query) > 0 && query[0] != '?' || bytes.ContainsFunc(query, notInQuery) {
 		return false
 	}
-	for len(rest) > 2 {
+	for keys := 0; len(rest) > 2; {
 		line, rest, _ = bytes.Cut(rest, []byte("\r\n"))
 		name, value, ok := bytes.Cut(line, []byte{':'})
 		if !ok || len(name) == 0 || bytes.ContainsFunc(name, notInName) || bytes.ContainsFunc(value, notInValue) {
 			return false // also the end, if something follows it
 		}
-		if bytes.EqualFold(name, []byte("Sec-WebSocket-Protocol")) {
+		switch {
+		case bytes.EqualFold(name, []byte("Sec-WebSocket-Protocol")):
 			u.protocols = append(u.protocols, string(value))
+		case bytes.EqualFold(name, []byte("Sec-WebSocket-Key")):
+			if keys++; keys > 1 { // the first counts to one, the last to another
+				return false
+			}
 		}
 	}
 	return true
@@ -153,5 +164,8 @@ func notInQuery(r rune) bool { return r <= ' ' || r >= 0x7f || r == '#' }
 func notInName(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }
+
+// notInHost is narrower than what net/http takes, which has what no host has.
+func notInHost(r rune) bool { return notInName(r) && !strings.ContainsRune(".:[]", r) }
 
 func notInValue(r rune) bool { return r < ' ' && r != '\t' || r >= 0x7f }

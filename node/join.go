@@ -132,8 +132,8 @@ func (n *Node) admit(ctx context.Context, p *auth.Principal, q *JoinParams, r *s
 	m.listens = len(m.view.keys) > 0
 	m.view.setRole(j.Own.Role)
 	n.members.Add(1)
-	if n.log.Enabled(ctx, slog.LevelDebug) {
-		fiber.From(ctx).Leave() // the log may be slow
+	if m.sub.Busy() || n.log.Enabled(ctx, slog.LevelDebug) { // the log may be slow
+		fiber.From(ctx).Leave()
 	}
 	n.log.Debug("joined", "room", m.room, "session", j.ID, "peer", j.Own.ID, "resumed", m.Resumed, "recovered", m.Recovered)
 	return m, nil

@@ -174,8 +174,13 @@ func (l *lease) join(ctx context.Context, m *Member, r *store.JoinRequest) (stor
 // joinInTime runs the join script, which does nothing once this call has given up: the peer may have come back by then, and
 // its newer connection stays. If the script was late by the clock as the node knew it, it is sent once more.
 func (l *lease) joinInTime(ctx context.Context, r *store.JoinRequest) (store.Joined, error) {
-	ctx, cancel := context.WithTimeout(ctx, joinPatience)
-	defer cancel()
+	if fiber.From(ctx) != nil {
+		ctx = dated{ctx, time.Now().Add(joinPatience)}
+	} else {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, joinPatience)
+		defer cancel()
+	}
 	for again := false; ; again = true {
 		asked := time.Now()
 		if until, ok := ctx.Deadline(); ok {
@@ -192,6 +197,17 @@ func (l *lease) joinInTime(ctx context.Context, r *store.JoinRequest) (store.Joi
 		return j, err
 	}
 }
+
+// dated is a fiber's context with a deadline of its own, by which its calls of the store are given up. It has no timer: that would go on
+// with the fiber's context, which is another call's by then.
+type dated struct {
+	context.Context //nolint:containedctx // it is one
+
+	at time.Time
+}
+
+// Deadline implements context.Context.
+func (d dated) Deadline() (time.Time, bool) { return d.at, true }
 
 // settle takes note that the store has m: a socket of an incarnation that ended meanwhile is closed.
 func (l *lease) settle(m *Member) {

@@ -62,18 +62,22 @@ func (l *lease) compare(ctx context.Context, inc *incarnation) error {
 		}
 		cursor = next
 	}
+	var strangers []*Member
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	for secret, m := range l.members {
 		if lost[secret] != m {
 			m.missed = false
 			continue
 		}
 		if m.missed {
-			l.node.log.Warn("a socket was no member's", "room", m.room, "peer", m.conn.Peer)
-			m.Lost()
+			strangers = append(strangers, m)
 		}
 		m.missed, l.doubt = true, true
+	}
+	l.mu.Unlock()
+	for _, m := range strangers {
+		l.node.log.Warn("a socket was no member's", "room", m.room, "peer", m.conn.Peer)
+		m.Lost()
 	}
 	return nil
 }

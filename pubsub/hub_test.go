@@ -301,3 +301,21 @@ func TestLastWishCounts(t *testing.T) {
 		cancel()
 	}
 }
+
+// A subscription is busy while its room is locked, or has many.
+func TestBusy(t *testing.T) {
+	r := &room{}
+	s := &Subscription{room: r}
+	if s.Busy() {
+		t.Error("busy, and nobody is there")
+	}
+	r.mu.Lock()
+	if !s.Busy() {
+		t.Error("not busy, and the room is locked")
+	}
+	r.mu.Unlock()
+	r.many.Store(true)
+	if !s.Busy() {
+		t.Error("not busy among many")
+	}
+}

@@ -173,8 +173,15 @@ func (s *Subscription) At() hearth.Cursor {
 	return s.at
 }
 
-// Busy reports whether Close and Activate may have to wait, for what is handed on to many others.
-func (s *Subscription) Busy() bool { return s.room.many.Load() }
+// Busy reports whether Close and Activate have to wait, or may, for what is handed on to many others.
+func (s *Subscription) Busy() bool {
+	r := s.room
+	if r.many.Load() || !r.mu.TryLock() {
+		return true
+	}
+	r.mu.Unlock()
+	return false
+}
 
 // Close removes the subscriber, which hears nothing once Close has returned, and reports whether it was the first to do so.
 func (s *Subscription) Close() bool {

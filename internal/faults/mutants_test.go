@@ -336,6 +336,17 @@ var mutants = []mutant{
 		"a request with something behind it is net/http's", "httpapi/upgrade.go", `if !ok || len(name) == 0 || bytes`, `if ok && bytes`, "httpapi", "TestLeavesTheRest",
 	},
 	{
+		"what waits for a burst's end is sent before the socket is closed", "httpapi/outbox.go", `for o.state == posted && !o.gone { // the`, `for false { // the`,
+		"httpapi", "TestShutSendsWhatIsPosted",
+	},
+	{
+		"what came behind a first request is not left", "httpapi/arrival.go", `if !f.Inline() || len(text) == len(u.head) {`, `if false {`,
+		"httpapi", "TestListenerReadsOn",
+	},
+	{
+		"a token's header is known by its text", "auth/verifier.go", `head == nil || head.segment != header`, `head == nil`, "auth", "TestSecrets",
+	},
+	{
 		"who waits for another's beginning holds up nobody", "node/leases.go", `	fiber.From(ctx).Leave()
 	select {`, `	select {`, "node", "TestALeaseIsWaitedForAside",
 	},

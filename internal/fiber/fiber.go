@@ -144,7 +144,7 @@ func (c *fiberContext) Value(k any) any {
 }
 
 // Context returns a context for what the task calls next, which may wait as the task does. It serves until the task calls for
-// another one.
+// another one, or ends: no context may be derived from it that has a timer or is given up later, and looks at it then.
 func (f *Fiber) Context(parent context.Context) context.Context {
 	f.ctx = fiberContext{parent, f}
 	return &f.ctx

@@ -25,10 +25,7 @@ const (
 )
 
 // Poller watches sockets, by some goroutines.
-type Poller struct {
-	loops []*loop
-	added atomic.Uint64
-}
+type Poller struct{ loops []*loop }
 
 // loop is one goroutine's part of the sockets.
 type loop struct {
@@ -39,6 +36,8 @@ type loop struct {
 	mu   sync.Mutex
 	last uint64 // the id given last; none is given twice
 	byID map[uint64]*Handle
+
+	watched atomic.Int64 // how many it has
 
 	ended chan struct{} // closed when its goroutine has
 }
@@ -155,12 +154,18 @@ func (p *Poller) Close() error {
 
 // Add has a socket watched for w, which is told at once if something is there to read, and then of each time that more comes.
 func (p *Poller) Add(raw syscall.RawConn, w Waiter) (*Handle, error) {
-	l := p.loops[p.added.Add(1)%uint64(len(p.loops))]
+	l := p.loops[0]
+	for _, other := range p.loops[1:] {
+		if other.watched.Load() < l.watched.Load() {
+			l = other
+		}
+	}
 	h := &Handle{l: l, raw: raw, w: w}
 	l.mu.Lock()
 	l.last++
 	h.id = l.last
 	l.byID[h.id] = h
+	l.watched.Store(int64(len(l.byID)))
 	l.mu.Unlock()
 	if err := h.control(syscall.EPOLL_CTL_ADD, arrival); err != nil {
 		l.forget(h)
@@ -280,6 +285,7 @@ func (l *loop) forget(h *Handle) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.byID, h.id)
+	l.watched.Store(int64(len(l.byID)))
 }
 
 // control changes the socket's entry while its number can't be given to another.

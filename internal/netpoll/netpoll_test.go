@@ -275,3 +275,64 @@ func TestNumberUsedAgain(t *testing.T) {
 		t.Errorf("%d events of sockets that were removed", len(w))
 	}
 }
+
+// A socket is watched by who has the fewest.
+func TestFewest(t *testing.T) {
+	p, err := New(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = p.Close() }()
+	add := func() *Handle {
+		ours, _ := tcptest.Pair(t)
+		h, err := p.Add(rawOf(t, ours), make(waiter, 10))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	var all []*Handle
+	for range 6 {
+		all = append(all, add())
+	}
+	l := all[0].l
+	gone := 0
+	for i, h := range all {
+		if h.l != l {
+			continue
+		}
+		if gone++; i%2 == 0 {
+			h.Remove()
+		} else {
+			h.Forget()
+		}
+	}
+	for i := range gone {
+		if h := add(); h.l != l {
+			t.Errorf("the %dth of those that come instead of %d is another's", i+1, gone)
+		}
+	}
+	if gone != 3 {
+		t.Errorf("one had %d of 6", gone)
+	}
+}
+
+// Who a socket was passed to is told of what comes next.
+func TestPass(t *testing.T) {
+	p := start(t)
+	ours, theirs := tcptest.Pair(t)
+	first, second := make(waiter, 10), make(waiter, 10)
+	h, err := p.Add(rawOf(t, ours), first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Remove()
+	for _, w := range []waiter{first, second} {
+		if _, err := theirs.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		<-w
+		h.Pass(second)
+	}
+	none(t, p, first)
+}
