@@ -109,7 +109,7 @@ func TestOrigins(t *testing.T) {
 
 // Where a token may travel, and that none of its text gets into the log.
 func TestTokensTravel(t *testing.T) {
-	c := newCluster(t, setup{nodes: 1})
+	c := newCluster(t, setup{nodes: 1, debug: true})
 	tok := c.token("r", "ann", "guest")
 	c.dial(0, []string{"token", tok}).ok("join", nil)
 	c.dial(0, nil, "Authorization", "bearer "+tok).ok("join", nil)

@@ -36,7 +36,8 @@ const (
 // setup says how a cluster differs from the usual one.
 type setup struct {
 	nodes       int // 2
-	dev         bool
+	dev, debug  bool
+	keys        auth.KeySource
 	origins     []string
 	joinTimeout time.Duration
 	preview     time.Duration
@@ -77,7 +78,7 @@ func newClusterOn(tb testing.TB, server *redistest.Server, s setup) *cluster {
 	if s.nodes == 0 {
 		s.nodes = 2
 	}
-	verifier, err := auth.NewVerifier(auth.Config{AccessKey: testKey, Secret: testSecret})
+	verifier, err := auth.NewVerifier(auth.Config{AccessKey: testKey, Secret: testSecret, Keys: s.keys})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -118,7 +119,11 @@ func (c *cluster) start(s setup) {
 	if s.starting != nil {
 		s.starting()
 	}
-	log := slog.New(slog.NewTextHandler(c.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	level := slog.LevelInfo
+	if s.debug { // then much is done by goroutines that is done in rounds else
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(c.logs, &slog.HandlerOptions{Level: level}))
 	n := node.New(node.Options{
 		ID: "node" + strconv.Itoa(len(c.nodes)), Client: client, Store: st, Encode: EncodeNotification, Log: log,
 		Roles: s.roles, Poller: poller,

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/hearthstore/hearth/auth"
 )
 
 // door is a further address of a node, at which connections of the HTTP server are counted.
@@ -87,7 +89,24 @@ func (d *door) joins(c *cluster, peer string, ends ...int) {
 
 // WebSockets are opened without the HTTP server, unless the request comes in pieces; all else is the HTTP server's.
 func TestListenerOpensWebSockets(t *testing.T) {
-	c := newCluster(t, setup{nodes: 1})
+	for name, s := range waysToOpen {
+		t.Run(name, func(t *testing.T) { opensWebSockets(t, newCluster(t, s)) })
+	}
+}
+
+// waysToOpen are where a request is read and answered: in the poller's round, and by goroutines.
+var waysToOpen = map[string]setup{
+	"in a round":       {nodes: 1},
+	"after a slow log": {nodes: 1, debug: true},
+	"by a public key":  {nodes: 1, keys: noKeys{}},
+}
+
+// noKeys is a source that knows no key: a token may be of one.
+type noKeys struct{}
+
+func (noKeys) Find(string) (auth.Key, bool) { return auth.Key{}, false }
+
+func opensWebSockets(t *testing.T, c *cluster) {
 	d := c.door(true)
 	d.joins(c, "ann")
 	d.joins(c, "bob")
@@ -116,7 +135,12 @@ func TestListenerOpensWebSockets(t *testing.T) {
 
 // A client may send on before it is answered: what comes right behind a request of the size that is read at once is not left.
 func TestListenerReadsOn(t *testing.T) {
-	c := newCluster(t, setup{nodes: 1})
+	for name, s := range waysToOpen {
+		t.Run(name, func(t *testing.T) { readsOn(t, newCluster(t, s)) })
+	}
+}
+
+func readsOn(t *testing.T, c *cluster) {
 	d := c.door(true)
 	query := "?peer=ann&token=" + c.token("r", "ann", "guest")
 	text := opens(query, "X: "+strings.Repeat("x", readBuffer-len(opens(query, "X: "))))

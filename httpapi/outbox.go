@@ -340,7 +340,11 @@ func (o *outbox) wait(f *fiber.Fiber) bool {
 func (o *outbox) shut() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for o.state == posted && !o.gone { // the other side may have ended its half, and read on
+	for (o.state == posted || o.state == flying) && !o.gone { // the other side may have ended its half, and read on
+		if o.state == flying { // and what has come meanwhile is posted then
+			o.drained.Wait()
+			continue
+		}
 		o.mu.Unlock()
 		o.sender.send()
 		runtime.Gosched() // it may be in somebody's hands

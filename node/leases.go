@@ -207,7 +207,20 @@ type dated struct {
 }
 
 // Deadline implements context.Context.
-func (d dated) Deadline() (time.Time, bool) { return d.at, true }
+func (d dated) Deadline() (time.Time, bool) {
+	if at, ok := d.Context.Deadline(); ok && at.Before(d.at) {
+		return at, true
+	}
+	return d.at, true
+}
+
+// Err implements context.Context.
+func (d dated) Err() error {
+	if err := d.Context.Err(); err != nil || time.Now().Before(d.at) {
+		return err //nolint:wrapcheck // as of a context
+	}
+	return context.DeadlineExceeded
+}
 
 // settle takes note that the store has m: a socket of an incarnation that ended meanwhile is closed.
 func (l *lease) settle(m *Member) {

@@ -336,15 +336,19 @@ var mutants = []mutant{
 		"a request with something behind it is net/http's", "httpapi/upgrade.go", `if !ok || len(name) == 0 || bytes`, `if ok && bytes`, "httpapi", "TestLeavesTheRest",
 	},
 	{
-		"what waits for a burst's end is sent before the socket is closed", "httpapi/outbox.go", `for o.state == posted && !o.gone { // the`, `for false { // the`,
+		"what waits for a burst's end is sent before the socket is closed", "httpapi/outbox.go", `for (o.state == posted || o.state == flying) && !o.gone { // the`, `for false { // the`,
 		"httpapi", "TestShutSendsWhatIsPosted",
 	},
 	{
-		"what came behind a first request is not left", "httpapi/arrival.go", `if !f.Inline() || len(text) == len(u.head) {`, `if false {`,
+		"what came behind a first request is not left", "httpapi/arrival.go", `if !f.Inline() || len(text) == len(u.head) {`, `if !f.Inline() {`,
 		"httpapi", "TestListenerReadsOn",
 	},
 	{
 		"a token's header is known by its text", "auth/verifier.go", `head == nil || head.segment != header`, `head == nil`, "auth", "TestSecrets",
+	},
+	{
+		"a context of who has left is nobody else's", "internal/fiber/fiber.go", `f.ctx.fiber, f.ctx = nil, nil`, `_ = f`,
+		"internal/fiber", "TestContextOfWhoHasLeft",
 	},
 	{
 		"who waits for another's beginning holds up nobody", "node/leases.go", `	fiber.From(ctx).Leave()

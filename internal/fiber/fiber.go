@@ -70,8 +70,8 @@ type Fiber struct {
 	stop  func()
 	yield func(move) bool
 	state atomic.Int32
-	round *Round // nil while it has a goroutine of its own
-	ctx   fiberContext
+	round *Round        // nil while it has a goroutine of its own
+	ctx   *fiberContext // used again by the next call, and the next task; nil at first, and after Leave
 }
 
 // run goes on with the fiber until it gives the goroutine back.
@@ -80,10 +80,15 @@ func (f *Fiber) run(r *Round) {
 		f.round = r
 		switch m, _ := f.next(); m {
 		case ended:
-			f.ctx = fiberContext{}
+			if f.ctx != nil {
+				*f.ctx = fiberContext{}
+			}
 			f.end()
 			return
 		case leaves:
+			if f.ctx != nil { // what is called from now on may keep it for as long as it likes
+				f.ctx.fiber, f.ctx = nil, nil
+			}
 			f.wg.Go(func() { f.run(nil) })
 			return
 		case waits:
@@ -144,10 +149,17 @@ func (c *fiberContext) Value(k any) any {
 }
 
 // Context returns a context for what the task calls next, which may wait as the task does. It serves until the task calls for
-// another one, or ends: no context may be derived from it that has a timer or is given up later, and looks at it then.
+// another one, ends or leaves; in the last case it goes on as its parent. So as long as a call is in a round no context may be derived
+// from it that looks at it later, as one with a timer does.
 func (f *Fiber) Context(parent context.Context) context.Context {
-	f.ctx = fiberContext{parent, f}
-	return &f.ctx
+	if !f.Inline() {
+		return parent
+	}
+	if f.ctx == nil {
+		f.ctx = &fiberContext{}
+	}
+	*f.ctx = fiberContext{parent, f}
+	return f.ctx
 }
 
 // From returns whose context it is; nil if the caller waits as a goroutine does, since it is one or has left.

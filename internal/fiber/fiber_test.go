@@ -216,6 +216,36 @@ func TestContext(t *testing.T) {
 	p.Run(&r, 0)
 }
 
+// What a task was given before it left goes on as the parent, whatever the fiber does next; who has left is given the parent itself.
+func TestContextOfWhoHasLeft(t *testing.T) {
+	var kept context.Context
+	left := make(chan struct{})
+	p := NewPool(func(f *Fiber, leave bool) {
+		ctx := f.Context(t.Context())
+		if !leave {
+			if From(ctx) != f || From(kept) != nil {
+				t.Error("whose a context is")
+			}
+			return
+		}
+		kept = ctx
+		f.Leave()
+		if f.Context(t.Context()) != t.Context() || From(kept) != nil {
+			t.Error("who has left waits as a fiber does")
+		}
+		close(left)
+	})
+	var r Round
+	p.Run(&r, true)
+	<-left
+	p.wg.Wait() // it is on the shelf again
+	p.Run(&r, false)
+	if kept.Done() != t.Context().Done() || kept.Err() != nil {
+		t.Error("it goes on otherwise than its parent")
+	}
+	p.Close()
+}
+
 // Each task is done once and to its end, whatever tasks do and by whom they are woken.
 func TestAnyOrder(t *testing.T) {
 	const rounds, tasks, wakers = 20, 200, 3
