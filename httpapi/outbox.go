@@ -90,7 +90,7 @@ func (o *outbox) Echo(frame []byte) {
 func (o *outbox) note(frame []byte) {
 	// Nobody is too slow for what the kernel has not been offered, with half of the bound left for who reads meanwhile. Who sends
 	// waits for nothing, so that is a moment.
-	for (o.state == posted || o.state == flying) && o.queued+len(frame) > maxQueued/2 && !o.gone && !o.closing {
+	for o.offered() && o.queued+len(frame) > maxQueued/2 && !o.gone && !o.closing {
 		o.mu.Unlock()
 		o.sender.send()
 		runtime.Gosched() // it may be in somebody's hands
@@ -104,6 +104,9 @@ func (o *outbox) note(frame []byte) {
 	}
 	o.queued += o.put(frame)
 }
+
+// offered reports whether the sender sees to what waits, which the kernel is then offered in a moment. o.mu is held.
+func (o *outbox) offered() bool { return o.state == posted || o.state == flying }
 
 // Snapshot implements node.Sink; replies go the same way.
 func (o *outbox) Snapshot(frame []byte) {
@@ -340,7 +343,7 @@ func (o *outbox) wait(f *fiber.Fiber) bool {
 func (o *outbox) shut() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for (o.state == posted || o.state == flying) && !o.gone { // the other side may have ended its half, and read on
+	for o.offered() && !o.gone { // the other side may have ended its half, and read on
 		if o.state == flying { // and what has come meanwhile is posted then
 			o.drained.Wait()
 			continue

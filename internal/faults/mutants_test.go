@@ -307,7 +307,7 @@ var mutants = []mutant{
 		"a burst is sent at its end", "httpapi/sender.go", `if s.bursts.Load() == 0 || s.posted`, `if s.bursts.Load() >= 0 || s.posted`, "httpapi", "TestBurst",
 	},
 	{
-		"who is sent to is not too slow yet", "httpapi/outbox.go", `for (o.state == posted || o.state == flying) && `, `for o.state > writing && `,
+		"who is sent to is not too slow yet", "httpapi/outbox.go", `for o.offered() && o.queued`, `for o.state > writing && o.queued`,
 		"httpapi", "TestNotTooSlowMeanwhile",
 	},
 	{
@@ -336,7 +336,7 @@ var mutants = []mutant{
 		"a request with something behind it is net/http's", "httpapi/upgrade.go", `if !ok || len(name) == 0 || bytes`, `if ok && bytes`, "httpapi", "TestLeavesTheRest",
 	},
 	{
-		"what waits for a burst's end is sent before the socket is closed", "httpapi/outbox.go", `for (o.state == posted || o.state == flying) && !o.gone { // the`, `for false { // the`,
+		"what waits for a burst's end is sent before the socket is closed", "httpapi/outbox.go", `for o.offered() && !o.gone { // the`, `for false { // the`,
 		"httpapi", "TestShutSendsWhatIsPosted",
 	},
 	{
