@@ -97,7 +97,7 @@ func (c *claims) number(name string) float64 {
 	c.must(name)
 	value, _ := c.value(name)
 	n, err := strconv.ParseFloat(string(value), 64)
-	if err != nil || value[0] != '-' && (value[0] < '0' || value[0] > '9') { // nothing of JSON else is one to strconv
+	if err != nil { // nothing else of JSON is a number to strconv
 		c.fail(jwt.ErrInvalidType, "the token's claim %s must be a number", name)
 	}
 	return n

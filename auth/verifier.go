@@ -165,8 +165,8 @@ func (v *Verifier) Verify(token string) (*Principal, error) {
 	return p, nil
 }
 
-// Slow reports whether Verify may take as long as public keys do, some ten times as long as a secret does: others should not have to wait
-// for it.
+// Slow reports whether Verify may take as long as public keys do, tens of microseconds, where a secret takes a few: others should not
+// have to wait for it.
 func (v *Verifier) Slow(token string) bool {
 	if v.keys == nil {
 		return false

@@ -10,7 +10,7 @@ import (
 
 // Listener returns what the http.Server is to listen to in place of l, which is closed with it. It opens WebSockets by itself, in the
 // rounds in which the poller tells of the requests for them: what net/http has for a connection (a goroutine, buffers, a request with its
-// headers) is two fifths of the memory that a join takes, and a sixth of its time. It knows that one kind of request, and only if it has come
+// headers) is two fifths of the memory that a join takes, and a seventh of its time. It knows that one kind of request, and only if it has come
 // in one piece: all other connections go to the http.Server with what was read of them. So do those of TLS, and all if there is no
 // poller, or in development mode, which looks at every request.
 func (s *Server) Listener(l net.Listener) net.Listener {

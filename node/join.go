@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"strconv"
 	"time"
 
@@ -132,7 +131,7 @@ func (n *Node) admit(ctx context.Context, p *auth.Principal, q *JoinParams, r *s
 	m.listens = len(m.view.keys) > 0
 	m.view.setRole(j.Own.Role)
 	n.members.Add(1)
-	if m.sub.Busy() || n.log.Enabled(ctx, slog.LevelDebug) { // the log may be slow
+	if m.sub.Busy() || n.log.Enabled(ctx, slog.LevelDebug) { // Begin may have to wait, and the log be slow
 		fiber.From(ctx).Leave()
 	}
 	n.log.Debug("joined", "room", m.room, "session", j.ID, "peer", j.Own.ID, "resumed", m.Resumed, "recovered", m.Recovered)
@@ -203,7 +202,6 @@ func (n *Node) Renew(ctx context.Context, c *Caller) (expiresAt int64, err error
 
 // appendPeerList appends the params of the peer-list that follows a join or begins a stream.
 func appendPeerList(dst []byte, s *hearth.Session, peers []hearth.Peer, total int) []byte {
-	dst = slices.Grow(dst, 256+200*len(peers)) // about
 	dst = append(dst, `{"snapshot":true,"peers":{`...)
 	for i := range peers {
 		if i > 0 {

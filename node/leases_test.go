@@ -11,6 +11,7 @@ import (
 
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/internal/fiber"
+	"github.com/hearthstore/hearth/store"
 )
 
 // A lease may be over in the store at any time after it was granted there, however late the answer comes.
@@ -65,5 +66,48 @@ func TestALeaseIsWaitedForAside(t *testing.T) {
 	<-l.beginning
 	if got[0] == nil || got[1] != got[0] {
 		t.Errorf("%v, then %v", got[0], got[1])
+	}
+}
+
+// A join that a fiber makes is given up as soon as any other.
+func TestAFibersJoinHasItsTime(t *testing.T) {
+	w := newWard(t, hearth.Limits{}, 1)
+	var of *fiber.Fiber
+	var left time.Duration
+	w.meddler.on("join", func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+		of = fiber.From(ctx)
+		at, _ := ctx.Deadline()
+		left = time.Until(at)
+		return next(ctx, cmd)
+	})
+	parent, cancel := context.WithTimeout(t.Context(), CallTimeout)
+	defer cancel()
+	var own *fiber.Fiber
+	done := make(chan struct{})
+	pool := fiber.NewPool(func(f *fiber.Fiber, _ int) {
+		defer close(done)
+		own = f
+		ctx := f.Context(parent)
+		if _, err := w.leaseOf("r").joinInTime(ctx, &store.JoinRequest{Room: "r", Peer: hearth.Peer{ID: "ann", User: "u", Role: "host"}}); !errors.Is(err, store.ErrLapsed) {
+			t.Errorf("%v, not that there is no such incarnation", err)
+		}
+	})
+	var round fiber.Round
+	pool.Run(&round, 0)
+	round.End()
+	<-done
+	pool.Close()
+	if of != own || left <= 0 || left > joinPatience {
+		t.Errorf("the store's client is called for it: %t, with %s left", of == own, left)
+	}
+	over := dated{parent, time.Now().Add(-time.Second)}
+	if err := over.Err(); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("over, and says %v", err)
+	}
+	if err := (dated{parent, time.Now().Add(time.Minute)}).Err(); err != nil {
+		t.Errorf("not over, and says %v", err)
+	}
+	if at, _ := (dated{parent, time.Now().Add(time.Minute)}).Deadline(); time.Until(at) > CallTimeout {
+		t.Errorf("later than its parent, in %s", time.Until(at))
 	}
 }
