@@ -15,6 +15,9 @@ import (
 
 const (
 	sweepBatch = 100 // items of a partition that are settled before the next one's turn
+	// settleBatch is how many items go by one round trip: enough that this is little of their cost, and so few that no call
+	// waits long for them.
+	settleBatch = 20
 	// sweepGap is how close two sweeps of a partition follow each other: what is due in between is settled together,
 	// well within the second that a deadline may be late.
 	sweepGap = 500 * time.Millisecond
@@ -217,12 +220,15 @@ func (s *sweeper) lookNow(partition int, sweep bool) {
 
 // settle settles what is due. One item that fails does not hold up the others.
 func (s *sweeper) settle(ctx context.Context, items []store.DueItem) (failed error) {
-	for i := 0; i < len(items) && !away(failed); i++ {
+	for batch := range slices.Chunk(items, settleBatch) {
 		c, cancel := within(ctx)
-		if err := s.node.store.Settle(c, items[i]); err != nil {
+		if err := s.node.store.Settle(c, batch...); err != nil {
 			failed = err
 		}
 		cancel()
+		if away(failed) {
+			break
+		}
 	}
 	return failed
 }

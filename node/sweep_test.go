@@ -1,11 +1,15 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/internal/redistest"
@@ -13,11 +17,15 @@ import (
 )
 
 // newSweeper returns one of a node that does nothing else, on a server of one partition whose clock stands still at began.
-func newSweeper(t *testing.T) (s *sweeper, server *redistest.Server, began time.Time) {
+func newSweeper(t *testing.T, hooks ...redis.Hook) (s *sweeper, server *redistest.Server, began time.Time) {
 	t.Helper()
 	server, began = redistest.Mini(t), time.Now()
 	server.Mini.SetTime(began)
-	st, err := store.New(t.Context(), server.Client(t), store.Options{Partitions: 1})
+	client := server.Client(t)
+	for _, hook := range hooks {
+		client.AddHook(hook)
+	}
+	st, err := store.New(t.Context(), client, store.Options{Partitions: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,6 +95,53 @@ func TestASweepGoesOnAfterWhatFails(t *testing.T) {
 	sweep(s)
 	if _, err := st.Room(t.Context(), "good"); hearth.ReasonOf(err) != hearth.ReasonNoSession {
 		t.Errorf("the lease after it has not ended: %v", err)
+	}
+}
+
+// trips counts the round trips of scripts.
+type trips struct{ n atomic.Int64 }
+
+func (c *trips) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *trips) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "evalsha" {
+			c.n.Add(1)
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (c *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		c.n.Add(1)
+		return next(ctx, cmds)
+	}
+}
+
+// Many who time out together, as after a break of a network, are not a round trip each.
+func TestWhatIsDueTogetherIsSettledTogether(t *testing.T) {
+	c := &trips{}
+	s, server, began := newSweeper(t, c)
+	st := s.node.store
+	const peers = 41
+	for i := range peers {
+		q := store.JoinRequest{
+			Room: fmt.Sprintf("r%d", i/3), Peer: hearth.Peer{ID: fmt.Sprintf("p%d", i), User: "u", Role: "guest"},
+			Conn: hearth.NewConnSecret(), Lease: time.Second,
+		}
+		if _, err := st.Join(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server.Mini.SetTime(began.Add(time.Minute))
+	c.n.Store(0)
+	sweep(s)
+	if n := c.n.Load(); n > 4 {
+		t.Errorf("%d round trips, not one to learn what is due, and three to settle it", n)
+	}
+	if rooms, _, err := st.Rooms(t.Context(), "", peers); err != nil || len(rooms) != 0 {
+		t.Errorf("left are %d rooms, %v", len(rooms), err)
 	}
 }
 

@@ -3,11 +3,7 @@ package store
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 	"time"
-
-	"github.com/hearthstore/hearth"
 )
 
 // ErrLapsed says that a node's incarnation was ended in the store, because the node was not heard of for a lease.
@@ -83,26 +79,4 @@ func (s *Store) Members(ctx context.Context, partition int, incarnation, cursor 
 		cursor = ""
 	}
 	return out, cursor, nil
-}
-
-// reapBatch is how many peers of a dead node leave by one round trip.
-const reapBatch = 100
-
-// reap lets everybody leave whom an incarnation that has ended has left behind. Any node may call it, any number of times.
-func (s *Store) reap(ctx context.Context, partition int, incarnation string) error {
-	for {
-		places, err := s.call(ctx, verbOrphans, s.keys.whole(partition, s.keys.due(partition)), incarnation, reapBatch)
-		if err != nil || len(places) == 0 {
-			return err
-		}
-		runs := make([]invocation, len(places))
-		for i := range places {
-			room, peer, _ := strings.Cut(places.str(i), "/")
-			runs[i] = invocation{keys: s.keys.room(room), args: []any{room, hearth.NewNonce(), peer, incarnation}}
-		}
-		done, err := s.runEach(ctx, verbReap, runs)
-		if !slices.ContainsFunc(done, func(r reply) bool { return r != nil }) { // else the others have their turn
-			return err
-		}
-	}
 }

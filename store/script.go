@@ -206,19 +206,20 @@ func (s *Store) send(ctx context.Context, v verb, keys []string, args []any) (re
 	return res, nil
 }
 
-// invocation is what one run of a script is given.
+// invocation is one run of a script.
 type invocation struct {
+	verb verb
 	keys []string
 	args []any
 }
 
-// runEach runs a verb several times, in one round trip. A run that fails does not keep the others from theirs: its reply is
+// runEach runs several scripts, in one round trip. A run that fails does not keep the others from theirs: its reply is
 // nil, and the error is of the first such.
-func (s *Store) runEach(ctx context.Context, v verb, runs []invocation) ([]reply, error) {
+func (s *Store) runEach(ctx context.Context, runs []invocation) ([]reply, error) {
 	pipe := s.client.Pipeline()
 	cmds := make([]*redis.Cmd, len(runs))
 	for i := range runs {
-		cmds[i] = s.scripts[v].EvalSha(ctx, pipe, runs[i].keys, runs[i].args...)
+		cmds[i] = s.scripts[runs[i].verb].EvalSha(ctx, pipe, runs[i].keys, runs[i].args...)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	out := make([]reply, len(runs))
@@ -227,9 +228,9 @@ func (s *Store) runEach(ctx context.Context, v verb, runs []invocation) ([]reply
 		res, err := cmd.Slice()
 		switch {
 		case redis.HasErrorPrefix(err, "NOSCRIPT"): // the server was restarted: run gives it the script
-			out[i], err = s.run(ctx, v, runs[i].keys, runs[i].args...)
+			out[i], err = s.run(ctx, runs[i].verb, runs[i].keys, runs[i].args...)
 		case err != nil:
-			err = failure(string(v), err)
+			err = failure(string(runs[i].verb), err)
 		default:
 			out[i] = res
 		}

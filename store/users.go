@@ -25,9 +25,9 @@ func (s *Store) UserPeers(ctx context.Context, user, room string) ([]UserPeer, e
 	}
 	var runs []invocation
 	for p := first; p <= last; p++ {
-		runs = append(runs, invocation{s.keys.whole(p, s.keys.users(p)), []any{hearth.QuoteString(user), room}})
+		runs = append(runs, invocation{verbUserPeers, s.keys.whole(p, s.keys.users(p)), []any{hearth.QuoteString(user), room}})
 	}
-	replies, err := s.runEach(ctx, verbUserPeers, runs)
+	replies, err := s.runEach(ctx, runs)
 	if err != nil {
 		return nil, readError(err)
 	}
@@ -68,19 +68,5 @@ func (s *Store) Disconnect(ctx context.Context, room string, w Writer, user, tex
 		if more != "1" {
 			return removed, nil
 		}
-	}
-}
-
-// buryBatch is about how many peers of a session that ended for all are forgotten by one script.
-const buryBatch = 500
-
-// bury forgets where those were who were in a session that ended for all.
-func (s *Store) bury(ctx context.Context, room, session string) error {
-	for cursor := "0"; ; {
-		r, err := s.call(ctx, verbBury, s.keys.room(room), room, session, cursor, buryBatch)
-		if err != nil || r.num(1) == 0 {
-			return err
-		}
-		cursor = r.str(0)
 	}
 }

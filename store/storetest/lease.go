@@ -44,9 +44,7 @@ func (f *fixture) settle(room string) {
 	f.later(10 * time.Millisecond)
 	var items []store.DueItem
 	f.until("due in "+room, func() bool { items = f.dueOf(room); return len(items) > 0 })
-	for _, item := range items {
-		f.ok(f.s.Settle(f.ctx(), item))
-	}
+	f.ok(f.s.Settle(f.ctx(), items...))
 }
 
 func testLease(f *fixture) {
