@@ -37,19 +37,22 @@ type conn struct {
 	ctx    context.Context //nolint:containedctx // the connection's own life, ended by its reader
 	cancel context.CancelFunc
 	calls  sync.WaitGroup // whose answers come later
+	later  atomic.Int32   // how many they are
 	// implicit is nil but for a 100ms client.
 	implicit *implicit
 
 	// The reader's own; shutdown looks at member only once the reader has ended.
 	member *node.Member
 	// attached: member was given back at the upgrade, and no join was called.
-	attached bool
-	begun    bool          // it has been read before
-	hurried  bool          // the message that is being read has a deadline
-	fiber    *fiber.Fiber  // nil: a goroutine reads
-	scratch  *scratch      // nil while it is parked
-	br       *bufio.Reader // nil while it is parked
-	text     []byte        // of the message that is being read
+	attached  bool
+	begun     bool          // it has been read before
+	hurried   bool          // the message that is being read has a deadline
+	lingering bool          // it has ended but for what still comes
+	discarded int           // how much of that there was
+	fiber     *fiber.Fiber  // nil: a goroutine reads
+	scratch   *scratch      // nil while it is parked
+	br        *bufio.Reader // nil while it is parked
+	text      []byte        // of the message that is being read
 
 	beat      beat
 	alarm     alarm
@@ -127,6 +130,11 @@ func (c *conn) impatient() {
 // serve reads requests until nothing more is there, or until the socket ends; then it ends the membership. f is what it is done
 // by; nil for a goroutine.
 func (c *conn) serve(f *fiber.Fiber) {
+	if c.lingering {
+		c.fiber = f
+		c.linger()
+		return
+	}
 	if c.implicit != nil { // what it is told beside the answers may take several steps
 		f.Leave()
 		f = nil
@@ -139,35 +147,6 @@ func (c *conn) serve(f *fiber.Fiber) {
 		return
 	}
 	c.end(code, reason)
-}
-
-// end closes the connection for good.
-func (c *conn) end(code node.CloseCode, reason string) {
-	if code != 0 {
-		c.Close(code, reason)
-	}
-	c.uncork() // a fault may have kept the reader from that
-	c.fiber.Leave()
-	defer c.srv.forget(c)
-	if c.implicit != nil {
-		defer c.implicit.stop()
-	}
-	c.cancel()
-	c.calls.Wait()
-	if c.member != nil { // before the other side has time to answer the close
-		c.member.Drop()
-	}
-	if code != 0 {
-		c.discard()
-	}
-	c.giveBack()
-	c.mu.Lock()
-	c.over = true
-	c.wind()
-	c.mu.Unlock()
-	c.shut()
-	c.sock.unwatch()
-	_ = c.nc.Close()
 }
 
 // read handles messages until nothing more is there, and it is parked, or until the socket ends; then it returns the code
@@ -405,16 +384,6 @@ func answerClose(body []byte) (node.CloseCode, string) {
 	}
 	return closeProtocol, "malformed close frame"
 }
-
-// discard reads what still comes until the other side has closed too, or for closeTimeout at most: unread input would
-// make the kernel reset the connection, and the close frame could be lost with it.
-func (c *conn) discard() {
-	_ = c.nc.SetReadDeadline(time.Now().Add(closeTimeout))
-	_, _ = io.CopyN(io.Discard, c.br, maxDiscard)
-}
-
-// maxDiscard bounds what is read of a connection that is being closed.
-const maxDiscard = 4 << 20
 
 // newConn takes over an upgraded socket.
 func newConn(s *Server, nc net.Conn, br *bufio.Reader, p *auth.Principal, wanted string) *conn {

@@ -35,22 +35,23 @@ const (
 
 // setup says how a cluster differs from the usual one.
 type setup struct {
-	nodes       int // 2
-	dev, debug  bool
-	keys        auth.KeySource
-	origins     []string
-	joinTimeout time.Duration
-	preview     time.Duration
-	greetAfter  time.Duration // an hour, so that the order of messages is what tells
-	publicWS    string
-	acceptRate  float64
-	silence     time.Duration // an hour, so that nothing comes but what is expected
-	heartbeat   time.Duration
-	headTimeout time.Duration
-	write       time.Duration // the http.Server's WriteTimeout and ReadTimeout, if not the usual ones
-	limits      hearth.Limits
-	roles       *auth.Roles
-	starting    func() // called when a node's store is there, and the node is not
+	nodes        int // 2
+	dev, debug   bool
+	keys         auth.KeySource
+	origins      []string
+	joinTimeout  time.Duration
+	preview      time.Duration
+	greetAfter   time.Duration // an hour, so that the order of messages is what tells
+	publicWS     string
+	acceptRate   float64
+	silence      time.Duration // an hour, so that nothing comes but what is expected
+	heartbeat    time.Duration
+	headTimeout  time.Duration
+	closeTimeout time.Duration
+	write        time.Duration // the http.Server's WriteTimeout and ReadTimeout, if not the usual ones
+	limits       hearth.Limits
+	roles        *auth.Roles
+	starting     func() // called when a node's store is there, and the node is not
 }
 
 // cluster is some nodes, as servers on loopback, on one Redis.
@@ -131,7 +132,7 @@ func (c *cluster) start(s setup) {
 	srv := New(Options{
 		Node: n, Verifier: c.verifier, Dev: s.dev, AllowedOrigins: s.origins, JoinTimeout: s.joinTimeout, PreviewTimeout: s.preview,
 		PublicWSURL: s.publicWS, Log: log, Version: "test", greetAfter: s.greetAfter, heartbeat: s.heartbeat,
-		AcceptRate: s.acceptRate, headTimeout: s.headTimeout, silence: cmp.Or(s.silence, time.Hour), Poller: poller,
+		AcceptRate: s.acceptRate, headTimeout: s.headTimeout, closeTimeout: s.closeTimeout, silence: cmp.Or(s.silence, time.Hour), Poller: poller,
 	})
 	l, err := new(net.ListenConfig).Listen(c.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

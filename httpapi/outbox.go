@@ -20,8 +20,6 @@ const (
 	maxQueued = 1 << 20
 	// writeTimeout is how long one write may take before the socket is given up.
 	writeTimeout = 10 * time.Second
-	// closeTimeout is how long the other side has to answer a close frame.
-	closeTimeout = 2 * time.Second
 	// maxKept bounds the slices that an idle outbox keeps for the next burst.
 	maxKept = 8
 	// maxCorked is how many bytes wait for uncork; with more they don't.
@@ -36,7 +34,7 @@ const (
 // While its reader handles a message it is corked: the reply, what follows the reply, and echoes (see node.Sink) wait for each
 // other and leave in one write, which is what a frame costs. All else is sent as soon as may be, and takes along what waits.
 type outbox struct {
-	nc     net.Conn
+	nc     wire
 	fd     int // of the socket; noFD if only nc can write to it
 	sender *Sender
 	next   *outbox       // while it is posted, the sender's
@@ -57,6 +55,13 @@ type outbox struct {
 	gone    bool // the socket can't be written to any more
 }
 
+// wire is the socket of an outbox.
+type wire interface {
+	net.Conn
+	// closing says that a close frame is on its way: the socket ends within closeTimeout, whether or not the other side answers.
+	closing()
+}
+
 // transit is who sees to what waits.
 type transit int8
 
@@ -67,7 +72,7 @@ const (
 	writing                // a goroutine writes
 )
 
-func (o *outbox) init(nc net.Conn, sender *Sender, slow *atomic.Int64) {
+func (o *outbox) init(nc wire, sender *Sender, slow *atomic.Int64) {
 	o.nc, o.fd, o.sender, o.slow = nc, fdOf(nc), sender, slow
 	o.drained.L = &o.mu
 }
@@ -149,8 +154,7 @@ func (o *outbox) finish(code node.CloseCode, reason string) {
 	}
 	o.put(ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusCode(code), reason))))
 	o.closing, o.corked = true, false
-	// The reader, too, ends soon, whether or not the other side answers.
-	_ = o.nc.SetReadDeadline(time.Now().Add(closeTimeout))
+	o.nc.closing()
 }
 
 // put queues a frame and returns how many bytes of it wait. o.mu is held.
@@ -304,6 +308,13 @@ func (o *outbox) write() {
 	default:
 		_ = o.nc.SetWriteDeadline(time.Time{}) // TLS may write as it reads, at any time
 	}
+}
+
+// quiet reports whether nobody sees to what waits: shut, then, doesn't wait.
+func (o *outbox) quiet() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.state == resting
 }
 
 // open reports whether no close frame has been queued.

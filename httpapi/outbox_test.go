@@ -33,6 +33,11 @@ type sink struct {
 	closed   bool
 }
 
+// bare is a socket that is an outbox's alone.
+type bare struct{ *net.TCPConn }
+
+func (bare) closing() {}
+
 func newSink() *sink {
 	return &sink{gate: make(chan struct{}), began: make(chan struct{}, 1000)}
 }
@@ -53,7 +58,7 @@ func (s *sink) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-func (s *sink) SetReadDeadline(time.Time) error { return nil }
+func (s *sink) closing() {}
 func (s *sink) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 func TestSentAtOnce(t *testing.T) {
 	ours, theirs := tcptest.Pair(t)
 	o := &outbox{}
-	o.init(ours, testSender, new(atomic.Int64))
+	o.init(bare{ours}, testSender, new(atomic.Int64))
 	frame := bytes.Repeat([]byte("x"), 300)
 	got := make([]byte, len(frame))
 	n := testing.AllocsPerRun(100, func() {
@@ -45,7 +45,7 @@ func TestNotTaken(t *testing.T) {
 	for _, slow := range []bool{false, true} {
 		ours, theirs := tcptest.Pair(t)
 		o := &outbox{}
-		o.init(ours, testSender, new(atomic.Int64))
+		o.init(bare{ours}, testSender, new(atomic.Int64))
 		frame := func(i int) []byte { return append(bytes.Repeat([]byte{byte('a' + i%26)}, 10<<10-1), '\n') }
 		send := func(i int) { // one of two is held first, and goes with the other
 			if i%2 == 0 {

@@ -19,10 +19,12 @@ import (
 type socket struct {
 	net.Conn
 
-	conn   *conn
-	handle *netpoll.Handle // nil: it can't be parked
-	state  atomic.Int32
-	poked  atomic.Bool // it is closed, or a read has a deadline: it must not be parked
+	conn    *conn
+	adopted bool            // the server serves it
+	handle  *netpoll.Handle // nil: it can't be parked
+	alarm   alarm           // for when it is to have ended
+	state   atomic.Int32
+	poked   atomic.Bool // it is closed, or a read has a deadline: it must not be parked
 }
 
 // States of a socket.
@@ -54,8 +56,9 @@ func (s *scratch) Read(p []byte) (n int, err error) {
 			c.sock.doubt()
 		}
 	}()
-	if c.fiber.Inline() {
-		if n, err := s.now.Read(c.sock.handle, p); !errors.Is(err, netpoll.ErrNothing) {
+	if c.fiber.Inline() || c.lingering && c.sock.parks() {
+		n, err := s.now.Read(c.sock.handle, p)
+		if !errors.Is(err, netpoll.ErrNothing) || c.lingering && c.sock.parks() {
 			return n, err
 		}
 		c.fiber.Leave()
@@ -99,7 +102,7 @@ func (c *conn) giveBack() {
 // else goes on with what comes next.
 func (c *conn) park() bool {
 	k := &c.sock
-	if k.handle == nil || k.poked.Load() || k.handle.Ended() {
+	if !k.parks() {
 		return false
 	}
 	c.giveBack()
@@ -112,6 +115,9 @@ func (c *conn) park() bool {
 	}
 	return true // whoever has taken over may have ended the connection by now
 }
+
+// parks reports whether who has read all that there was need not wait for more.
+func (k *socket) parks() bool { return k.handle != nil && !k.poked.Load() && !k.handle.Ended() }
 
 // Ready implements netpoll.Waiter. What has come is read and handled in the poller's goroutine.
 func (k *socket) Ready(r *fiber.Round) {
@@ -153,6 +159,19 @@ func (k *socket) SetReadDeadline(t time.Time) error {
 	}
 	return err
 }
+
+// closing implements wire. Nobody has to wait for the other side meanwhile.
+func (k *socket) closing() {
+	at := time.Now().Add(k.conn.srv.o.closeTimeout)
+	if k.adopted {
+		k.conn.srv.alarms.set(&k.alarm, k, at)
+	} else {
+		_ = k.SetReadDeadline(at)
+	}
+}
+
+// ring implements ringer: the other side has not closed in time.
+func (k *socket) ring(now time.Time) { _ = k.SetReadDeadline(now) }
 
 // Close sees to it that the reader finds out.
 func (k *socket) Close() error {

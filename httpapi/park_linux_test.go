@@ -334,11 +334,12 @@ func (s *stuck) Deliver(*pubsub.Message) {
 
 func (*stuck) Lost() {}
 
-// A join, and a leave, that have to wait for what is handed on to many in their room hold up nobody in another one.
+// A join, a leave, and a socket's end, that have to wait for what is handed on to many in their room hold up nobody in another one.
 func TestNobodyWaitsForARoom(t *testing.T) {
 	c := newCluster(t, setup{})
 	far := c.join(1, "r", "far", "host", nil)
 	lee := c.join(0, "r", "lee", "host", nil)
+	eve := c.join(0, "r", "eve", "host", nil)
 	zed := c.connect(0, "r", "zed", "host")
 	var others []*client
 	for i := range 8 { // some of them are watched by the same goroutine, whichever that is
@@ -363,6 +364,7 @@ func TestNobodyWaitsForARoom(t *testing.T) {
 	<-s.hearing
 	zed.send(`{"id":1,"method":"join"}`)
 	lee.send(`{"id":1,"method":"leave"}`)
+	_ = eve.nc.Close()
 	for range 3 {
 		for _, o := range others {
 			o.ok("set-metadata", object{"key": "k", "data": o.name})

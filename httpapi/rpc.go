@@ -148,7 +148,11 @@ func (k *call) run(dst []byte, text []byte) (frame []byte, replied bool) {
 	result, failed := k.dispatch()
 	if k.later != nil {
 		id = bytes.Clone(id) // the text is another message's by then
-		k.conn.calls.Go(func() { k.finishLater(id, began) })
+		k.conn.later.Add(1)
+		k.conn.calls.Go(func() {
+			defer k.conn.later.Add(-1)
+			k.finishLater(id, began)
+		})
 		return dst, false
 	}
 	return k.reply(dst, id, began, result, failed)

@@ -42,7 +42,7 @@ func (s *Sender) outbox(t *testing.T) (*outbox, *net.TCPConn) {
 	t.Helper()
 	ours, theirs := tcptest.Pair(t)
 	o := &outbox{}
-	o.init(ours, s, new(atomic.Int64))
+	o.init(bare{ours}, s, new(atomic.Int64))
 	return o, theirs
 }
 

@@ -47,10 +47,11 @@ type Options struct {
 	Log     *slog.Logger
 	Version string
 
-	greetAfter  time.Duration // greetAfter, but in tests
-	heartbeat   time.Duration // heartbeat, but in tests
-	silence     time.Duration // silence, but in tests
-	headTimeout time.Duration // headTimeout, but in tests
+	greetAfter   time.Duration // greetAfter, but in tests
+	heartbeat    time.Duration // heartbeat, but in tests
+	silence      time.Duration // silence, but in tests
+	headTimeout  time.Duration // headTimeout, but in tests
+	closeTimeout time.Duration // closeTimeout, but in tests
 }
 
 // Server serves one node. Use Handler with an http.Server, and Close before the node is closed.
@@ -92,6 +93,9 @@ func New(o Options) *Server {
 	}
 	if o.headTimeout == 0 {
 		o.headTimeout = headTimeout
+	}
+	if o.closeTimeout == 0 {
+		o.closeTimeout = closeTimeout
 	}
 	if o.PreviewTimeout == 0 {
 		o.PreviewTimeout = 30 * time.Minute
@@ -288,6 +292,7 @@ func (s *Server) adopt(c *conn) bool {
 		return false
 	}
 	s.conns[c] = struct{}{}
+	c.sock.adopted = true
 	if c.sock.handle == nil {
 		s.watch(&c.sock)
 	}

@@ -106,12 +106,17 @@ func (n *testNode) socket(t *testing.T, peer string) *conn {
 	return nil
 }
 
+// piped is an end of a pipe, as an outbox's.
+type piped struct{ net.Conn }
+
+func (piped) closing() {}
+
 // A write to who reads a byte now and then does not go on for ever, and what waits for it meanwhile is bounded.
 func TestReaderThatDrips(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
 		o := &outbox{}
-		o.init(ours, testSender, new(atomic.Int64))
+		o.init(piped{ours}, testSender, new(atomic.Int64))
 		began := time.Now()
 		ended := make(chan time.Duration, 1)
 		go func() { // ends with the pipe

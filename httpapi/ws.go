@@ -98,20 +98,6 @@ func (s *Server) takeIn(c *conn, o *opening, authErr error) bool {
 	return true
 }
 
-// turnAway closes a connection that nothing serves.
-func (c *conn) turnAway(code node.CloseCode, reason string) {
-	c.Close(code, reason)
-	go func() { // ends within closeTimeout
-		c.borrow()
-		c.discard()
-		c.giveBack()
-		c.shut()
-		c.sock.unwatch()
-		_ = c.nc.Close()
-		c.cancel()
-	}()
-}
-
 // isHandshake reports whether a request opens a WebSocket. gobwas looks at the same, but would answer by itself, and in
 // plain text.
 func isHandshake(r *http.Request) bool {

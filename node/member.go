@@ -66,9 +66,10 @@ type Member struct {
 	sub       *pubsub.Subscription
 	lease     *lease
 
-	mu   sync.Mutex
-	view view
-	over bool // left, or told why not: nothing is delivered any more
+	mu      sync.Mutex
+	view    view
+	over    bool // left, or told why not: nothing is delivered any more
+	stopped bool // it takes part in nothing here any more
 	// holds: calls that may end the membership and have not been answered yet. What ends it meanwhile waits in ending, so
 	// that nothing overtakes the reply.
 	holds  int
@@ -266,6 +267,14 @@ func (m *Member) Release() {
 	}
 }
 
+// Busy reports whether Drop may have to wait for what is handed on to others.
+func (m *Member) Busy() bool {
+	m.mu.Lock()
+	stopped := m.stopped
+	m.mu.Unlock()
+	return !stopped && m.sub.Busy()
+}
+
 // Drop says that the member's socket is gone. The peer stays a member for the grace time, in which it may come back here or
 // on any other node; nobody waits until the store knows of it but Wait and Close.
 func (m *Member) Drop() {
@@ -277,9 +286,12 @@ func (m *Member) Drop() {
 // stop ends delivery and reports whether the store still has to be told.
 func (m *Member) stop() bool {
 	m.mu.Lock()
-	was := m.over
-	m.over = true
+	was, again := m.over, m.stopped
+	m.over, m.stopped = true, true
 	m.mu.Unlock()
+	if again {
+		return false
+	}
 	m.lease.forget(m)
 	if m.sub.Close() {
 		m.node.members.Add(-1)

@@ -288,7 +288,7 @@ var mutants = []mutant{
 		"internal/redispipe", "TestLastWords",
 	},
 	{
-		"a client's end that comes with last words is noticed", "httpapi/park.go", ` || k.handle.Ended() {`, ` {`, "httpapi", "TestParkWaitsForNoEnd",
+		"a client's end that comes with last words is noticed", "httpapi/park.go", ` && !k.handle.Ended() }`, ` }`, "httpapi", "TestParkWaitsForNoEnd",
 	},
 	{
 		"who reads doesn't hand on to all rooms", "pubsub/cast.go", `min(len(rooms), atOnce)`, `len(rooms)`, "pubsub", "TestTurns",
@@ -364,6 +364,26 @@ var mutants = []mutant{
 	},
 	{
 		"... nor who leaves it", "node/member.go", `if m.sub.Busy() {`, `if false {`, "httpapi", "TestNobodyWaitsForARoom",
+	},
+	{
+		"... nor whose socket ends", "httpapi/end.go", `|| c.member != nil && c.member.Busy() {`, `{`, "httpapi", "TestNobodyWaitsForARoom",
+	},
+	{
+		"a call that is under way when its socket ends holds up nobody", "httpapi/end.go", `c.later.Load() > 0 || `, ``,
+		"httpapi", "TestNobodyWaitsForAnEnd",
+	},
+	{
+		"... nor does a write", "httpapi/end.go", `if !c.quiet() {`, `if false {`, "httpapi", "TestNobodyWaitsForAnEnd",
+	},
+	{
+		"nobody stands by who has left and not closed", "httpapi/end.go", `if c.park() {`, `if false {`, "httpapi", "TestWhoHasLeftIsParked",
+	},
+	{
+		"who doesn't close is closed", "httpapi/park.go", `k.conn.srv.alarms.set(&k.alarm, k, at)`, `_ = at`, "httpapi", "TestWhoDoesNotCloseIsClosed",
+	},
+	{
+		"who has left sends no more than some", "httpapi/end.go", `case err == nil && c.discarded < maxDiscard:`, `case err == nil:`,
+		"httpapi", "TestWhoHasLeftAndSends",
 	},
 	{
 		"a log begins anew only in the epoch that was heard", "store/lua/rewound.lua", `or epoch ~= ARGV[3] then`, `then`,
