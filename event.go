@@ -154,26 +154,30 @@ func ParseCursorLine(text string) (c Cursor, prev, rest string, err error) {
 }
 
 // ParseEvent reads an event's text after the hub's line, which gave c and prev.
-func ParseEvent(c Cursor, prev, rest string) (*Event, error) {
+func ParseEvent(c Cursor, prev, rest string) (Event, error) {
 	line, rest, ok := strings.Cut(rest, "\n")
-	f := strings.SplitN(line, " ", 5)
-	if !ok || len(f) != 5 {
-		return nil, errEvent
+	extra, body, ok2 := strings.Cut(rest, "\n")
+	if !ok || !ok2 {
+		return Event{}, errEvent
+	}
+	var f [4]string // and the audience after them
+	for i := range f {
+		if f[i], line, ok = strings.Cut(line, " "); !ok {
+			return Event{}, errEvent
+		}
 	}
 	at, err := strconv.ParseInt(f[1], 10, 64)
 	if err != nil {
-		return nil, errEvent
+		return Event{}, errEvent
 	}
-	e := &Event{Cursor: c, Prev: prev, Kind: Kind(f[0]), At: at, Peer: dash(f[2]), Conn: dash(f[3])}
-	extra, body, ok := strings.Cut(rest, "\n")
-	if !ok {
-		return nil, errEvent
-	}
-	e.Body = body
+	e := Event{Cursor: c, Prev: prev, Kind: Kind(f[0]), At: at, Peer: dash(f[2]), Conn: dash(f[3]), Body: body}
 	if err := e.parseExtra(extra); err != nil {
-		return nil, err
+		return Event{}, err
 	}
-	return e, e.parseAudience(f[4], extra)
+	if err := e.parseAudience(line, extra); err != nil {
+		return Event{}, err
+	}
+	return e, nil
 }
 
 func (e *Event) parseAudience(s, extra string) error {

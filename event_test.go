@@ -10,10 +10,10 @@ import (
 )
 
 // event parses a whole text.
-func event(text string) (*hearth.Event, error) {
+func event(text string) (hearth.Event, error) {
 	c, prev, rest, err := hearth.ParseCursorLine(text)
 	if err != nil {
-		return nil, err
+		return hearth.Event{}, err
 	}
 	return hearth.ParseEvent(c, prev, rest)
 }
@@ -140,8 +140,8 @@ func TestEventsAreReadAsTheyWereWritten(t *testing.T) {
 			}
 			want := tt.want
 			want.Cursor = hearth.Cursor{Epoch: "epoch1", Seq: 7, Nonce: "nonce7"}
-			if !reflect.DeepEqual(*got, want) {
-				t.Errorf("read as\n%+v, not\n%+v", *got, want)
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("read as\n%+v, not\n%+v", got, want)
 			}
 			if params := string(got.AppendParams([]byte("x"), nil)); params != `x{"seq":7,"n":"nonce7",`+tt.params && got.Kind != hearth.KindConn {
 				t.Errorf("params are %s", params)

@@ -14,8 +14,9 @@ const maxRuns = pubsub.MaxBatch + 1
 // bytes, in one piece. The room's lock guards it.
 type cast struct {
 	changes []*pubsub.Message
-	plain   bool     // all are messages to everybody but their senders, whose peer_ids follow
-	senders []string // each once
+	plain   bool      // all are messages to everybody but their senders, whose peer_ids follow
+	senders []string  // each once
+	one     [1]string // space for them, which does for most batches
 	all     selection
 	runs    []run
 }
@@ -35,6 +36,7 @@ func castOf(b *pubsub.Batch) *cast {
 		return c
 	}
 	c := &cast{changes: b.Messages, plain: true, all: 1<<len(b.Messages) - 1}
+	c.senders = c.one[:0]
 	for _, m := range b.Messages {
 		ch := changeOf(m)
 		if ch.Kind != hearth.KindMsg || !ch.Audience.All || ch.Audience.Listeners || ch.Audience.Peer != "" || ch.PeerCount > 0 {

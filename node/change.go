@@ -10,7 +10,7 @@ import (
 // change is what the node makes of a published change, once for all who read it here. It is encoded for a kind of reader
 // when the first of that kind is shown it, so a room pays for the kinds that it has.
 type change struct {
-	*hearth.Event
+	hearth.Event
 	method string // that tells clients of it; "" if none does
 
 	encode func(method string, params func(dst []byte) []byte) []byte

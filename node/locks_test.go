@@ -54,7 +54,7 @@ func TestWaitIsNotEndedByAnEarlierHolding(t *testing.T) {
 	}
 	acquired := func(token uint64) *change {
 		lock := &hearth.LockChange{Name: "l", State: hearth.LockAcquired, Token: token}
-		return &change{Event: &hearth.Event{Kind: hearth.KindLock, Peer: "ann", Lock: lock}}
+		return &change{Event: hearth.Event{Kind: hearth.KindLock, Peer: "ann", Lock: lock}}
 	}
 	old := take(ann)
 	release(ann, old)

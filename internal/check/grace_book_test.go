@@ -38,7 +38,7 @@ func told(ctx context.Context, c *cluster, sub *redis.PubSub, room string) (even
 		if err != nil {
 			return nil, err
 		}
-		events = append(events, e)
+		events = append(events, &e)
 	}
 }
 

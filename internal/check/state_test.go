@@ -73,9 +73,9 @@ func (m *machine) checkTold(r *watched) {
 			r.begin()
 		}
 		r.last = c.Nonce
-		m.replay(r, e, text)
+		m.replay(r, &e, text)
 		e.Nonce, e.Prev = "", ""
-		events[i] = *e
+		events[i] = e
 	}
 	m.steps.events.Add(int64(len(events)))
 	for i := range r.told { // epoch and room of a session that begins are learned from the join

@@ -189,7 +189,7 @@ func parse(f *fixture, text string) *hearth.Event {
 	if _, err := hearth.ParseCursor(c.String()); err != nil {
 		f.Errorf("an event's cursor is none that a client could send back: %v: %s", err, c)
 	}
-	return e
+	return &e
 }
 
 func header(e *hearth.Event) string {
