@@ -39,7 +39,7 @@ func (s *Server) Drain(ctx context.Context, within time.Duration) error {
 func (s *Server) refuse() []guest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.draining = true
+	s.draining.Store(true)
 	out := make([]guest, 0, len(s.conns)+len(s.streams))
 	for c := range s.conns {
 		out = append(out, c)
@@ -51,11 +51,7 @@ func (s *Server) refuse() []guest {
 }
 
 // stopping reports whether the node takes no new connections any more.
-func (s *Server) stopping() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.draining
-}
+func (s *Server) stopping() bool { return s.draining.Load() }
 
 // errStopping is what a new connection is told.
 func errStopping() error {

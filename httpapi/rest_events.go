@@ -114,7 +114,7 @@ func (s *Server) streamEvents(c echo.Context, k *node.Caller, q node.WatchParams
 func (s *Server) open(st *feed) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining {
+	if s.draining.Load() {
 		return false
 	}
 	s.streams[st] = struct{}{}

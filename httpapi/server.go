@@ -73,7 +73,7 @@ type Server struct {
 	readers  *warm.Pool[*conn] // each serves one until it is parked, or closed
 	fibers   *fiber.Pool[task] // so do these, as long as nothing blocks
 	streams  map[*feed]struct{}
-	draining bool
+	draining atomic.Bool    // who takes something in looks at it while mu is held
 	wg       sync.WaitGroup // one for each connection and stream
 }
 
@@ -275,7 +275,7 @@ type task interface{ serve(f *fiber.Fiber) }
 func (s *Server) hold() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining {
+	if s.draining.Load() {
 		return false
 	}
 	s.wg.Add(1)
@@ -288,7 +288,7 @@ func (s *Server) release() { s.wg.Done() }
 func (s *Server) adopt(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining {
+	if s.draining.Load() {
 		return false
 	}
 	s.conns[c] = struct{}{}

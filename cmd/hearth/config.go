@@ -56,6 +56,9 @@ type config struct {
 // byteSize is a flag of bytes that takes 65536, 64KiB and 4MiB.
 type byteSize int
 
+// mostBytes is the largest size that a flag takes.
+const mostBytes = min(1<<40, math.MaxInt)
+
 // byteUnits are looked for in this order.
 var byteUnits = []struct {
 	suffix string
@@ -66,7 +69,7 @@ func (b *byteSize) Set(s string) error {
 	for _, u := range byteUnits {
 		if num, ok := strings.CutSuffix(s, u.suffix); ok {
 			n, err := strconv.Atoi(strings.TrimSpace(num))
-			if err != nil || n < 1 || n > (1<<40)/u.factor {
+			if err != nil || n < 1 || n > mostBytes/u.factor {
 				return fmt.Errorf("%q is no size: write 65536, 64KiB or 4MiB", s)
 			}
 			*b = byteSize(n * u.factor)
