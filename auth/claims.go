@@ -2,6 +2,7 @@ package auth
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"time"
 
@@ -40,9 +41,9 @@ func readClaims(payload []byte) (c *claims, ok bool) {
 
 // value returns a claim's JSON; of several of one name the last counts, as with encoding/json.
 func (c *claims) value(name string) (value []byte, ok bool) {
-	for i := len(c.list) - 1; i >= 0; i-- {
-		if c.list[i].name == name {
-			return c.list[i].value, true
+	for _, found := range slices.Backward(c.list) {
+		if found.name == name {
+			return found.value, true
 		}
 	}
 	return nil, false

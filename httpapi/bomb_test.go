@@ -155,7 +155,7 @@ func TestWhatIsAnnouncedIsNotHeld(t *testing.T) {
 			ended <- got
 		}()
 		sent := 0
-		for _, b := range [][]byte{header(ws.OpText, int64(size)), make([]byte, 1), make([]byte, 2*readStep), make([]byte, 5*readStep)} {
+		for _, b := range [][]byte{header(int64(size)), make([]byte, 1), make([]byte, 2*readStep), make([]byte, 5*readStep)} {
 			if _, err := theirs.Write(b); err != nil {
 				t.Fatal(err)
 			}

@@ -226,7 +226,7 @@ var validators sync.Map // *openapi3.Schema → func() *jsonschema.Schema
 
 func validator(s *openapi3.Schema) *jsonschema.Schema {
 	once, _ := validators.LoadOrStore(s, sync.OnceValue(func() *jsonschema.Schema { return compiled(s) }))
-	return once.(func() *jsonschema.Schema)() //nolint:forcetypeassert // nothing else is in it
+	return once.(func() *jsonschema.Schema)() //nolint:errcheck // nothing else is in it
 }
 
 // compiled takes a schema as a document of its own, beside which are those that it may refer to.

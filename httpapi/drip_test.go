@@ -27,7 +27,7 @@ type drop struct {
 func TestMessagesThatDrip(t *testing.T) {
 	n := newCluster(t, setup{nodes: 1}).nodes[0]
 	ping, text := part(ws.OpPing, true, "ping"), part(ws.OpText, true, pingText)
-	long := header(ws.OpText, 300) // with two bytes for the length
+	long := header(300) // with two bytes for the length
 	first := part(ws.OpText, false, "{")
 	one := func(b []byte) []drop { return []drop{{0, b}} }
 	drips := func(every time.Duration, b []byte, more ...[]byte) []drop {

@@ -14,7 +14,7 @@ const headRoom = 10
 // EncodeNotification makes the WebSocket frame of a JSON-RPC notification. It is what a Node is given as Options.Encode:
 // every socket is sent the same bytes.
 func EncodeNotification(method string, params func(dst []byte) []byte) []byte {
-	space := spaces.Get().(*[]byte) //nolint:forcetypeassert // there is nothing else in it
+	space := spaces.Get().(*[]byte) //nolint:errcheck // there is nothing else in it
 	b := append(append(append((*space)[:headRoom], `{"jsonrpc":"2.0","method":"`...), method...), `","params":`...)
 	b = append(params(b), '}')
 	frame := bytes.Clone(finishFrame(b)) // of the size that it has: one that grew as it was written would be up to twice as large

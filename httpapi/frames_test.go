@@ -54,10 +54,10 @@ func part(op ws.OpCode, fin bool, text string) []byte {
 	return masked(ws.NewFrame(op, fin, []byte(text)))
 }
 
-// header is the bytes of a masked frame's header alone.
-func header(op ws.OpCode, length int64) []byte {
+// header is the bytes of a masked text frame's header alone.
+func header(length int64) []byte {
 	var b bytes.Buffer
-	_ = ws.WriteHeader(&b, ws.Header{Fin: true, OpCode: op, Masked: true, Length: length}) // a buffer takes all
+	_ = ws.WriteHeader(&b, ws.Header{Fin: true, OpCode: ws.OpText, Masked: true, Length: length}) // a buffer takes all
 	return b.Bytes()
 }
 
@@ -98,8 +98,8 @@ func TestBadFrames(t *testing.T) {
 		"not UTF-8 over fragments":     {append(part(ws.OpText, false, "\xc3"), part(ws.OpContinuation, true, "x")...), 1007},
 		"binary":                       {part(ws.OpBinary, true, pingText), 1008},
 		"binary, fragmented":           {part(ws.OpBinary, false, pingText), 1008},
-		"announced too big":            {header(ws.OpText, maxFrame+1), 1009},
-		"announced absurd":             {header(ws.OpText, 1<<62), 1009},
+		"announced too big":            {header(maxFrame + 1), 1009},
+		"announced absurd":             {header(1 << 62), 1009},
 		"too big by fragments":         {append(part(ws.OpText, false, big), part(ws.OpContinuation, true, "x")...), 1009},
 		"too many fragments":           {append(part(ws.OpText, false, ""), bytes.Repeat(part(ws.OpContinuation, false, ""), maxFragments)...), 1009},
 		"close without a code":         {closeWith(), 1000},

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -52,6 +53,9 @@ func (c *cluster) door(own bool) *door {
 	return d
 }
 
+// own returns the listener of a door of the node's own kind.
+func (d *door) own() *listener { return d.front.(*listener) } //nolint:errcheck // it is one
+
 // connect returns a connection to it that nothing was sent by.
 func (d *door) connect(c *cluster) *net.TCPConn {
 	c.Helper()
@@ -61,7 +65,7 @@ func (d *door) connect(c *cluster) *net.TCPConn {
 	}
 	c.Cleanup(func() { _ = nc.Close() })
 	_ = nc.SetDeadline(time.Now().Add(patience))
-	return nc.(*net.TCPConn) //nolint:forcetypeassert // as dialed
+	return nc.(*net.TCPConn) //nolint:errcheck // as dialed
 }
 
 // joins sends a request that opens a WebSocket, in pieces that end at some bytes of it, and joins.
@@ -119,7 +123,11 @@ func opensWebSockets(t *testing.T, c *cluster) {
 	if n := d.served.Load(); n != 3 {
 		t.Errorf("%d connections of three were the HTTP server's", n)
 	}
-	res, err := c.http.Get("http://" + d.addr + "/healthz")
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+d.addr+"/healthz", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := c.http.Do(r)
 	if err != nil || res.StatusCode != http.StatusOK || d.served.Load() != 4 {
 		t.Errorf("%+v, %v, %d", res, err, d.served.Load())
 	}
@@ -190,9 +198,7 @@ func TestListenerAnswersAsHTTPDoes(t *testing.T) {
 		"a server's token": opens("?token=" + c.server()),
 		"an end":           opens("?token=" + c.token("r", "x", "guest")),
 	}
-	for name, text := range odd {
-		texts[name] = text
-	}
+	maps.Copy(texts, odd)
 	for name, text := range texts {
 		if text == "" || strings.HasPrefix(name, "a second") { // which net/http answers as it likes
 			continue
@@ -220,7 +226,7 @@ func TestListenerGivesUp(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, b, err)
 		}
 	}
-	eventually(t, "nobody is waited for", func() bool { return d.front.(*listener).guests() == 0 })
+	eventually(t, "nobody is waited for", func() bool { return d.own().guests() == 0 })
 }
 
 // guests returns how many are there of whom nothing has come.
@@ -236,7 +242,7 @@ func TestListenerCloses(t *testing.T) {
 	d := c.door(true)
 	silent := d.connect(c)
 	ann := d.connect(c)
-	eventually(t, "both are there", func() bool { return d.front.(*listener).guests() == 2 })
+	eventually(t, "both are there", func() bool { return d.own().guests() == 2 })
 	if _, err := io.WriteString(ann, opens("?peer=ann&token="+c.token("r", "ann", "guest"))); err != nil {
 		t.Fatal(err)
 	}
@@ -255,14 +261,14 @@ func TestListenerCloses(t *testing.T) {
 	if b, err := io.ReadAll(silent); err != nil || len(b) > 0 {
 		t.Errorf("%q, %v", b, err)
 	}
-	if n := d.front.(*listener).guests(); n != 0 {
+	if n := d.own().guests(); n != 0 {
 		t.Errorf("%d are waited for", n)
 	}
 	if nc, err := d.front.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("accepts %v, %v", nc, err)
 	}
 	ours, theirs := net.Pipe()
-	d.front.(*listener).pass(ours) // one that was just being read
+	d.own().pass(ours) // one that was just being read
 	if _, err := theirs.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("what comes to a closed listener is not closed: %v", err)
 	}

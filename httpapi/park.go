@@ -76,7 +76,7 @@ func (c *conn) borrow() {
 	if c.br != nil {
 		return
 	}
-	s := scratches.Get().(*scratch) //nolint:forcetypeassert // there is nothing else in it
+	s := scratches.Get().(*scratch) //nolint:errcheck // there is nothing else in it
 	s.conn = c
 	s.br.Reset(s)
 	c.scratch, c.br, c.text = s, s.br, s.text

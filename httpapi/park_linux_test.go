@@ -221,7 +221,7 @@ func TestWhoLeaves(t *testing.T) {
 			k.conn.outbox.mu.Lock()
 			defer k.conn.outbox.mu.Unlock()
 			k.conn.answers += 2 * maxQueued
-			k.conn.outbox.state = writing // as if a goroutine did
+			k.conn.state = writing // as if a goroutine did
 			return empty, nil
 		}},
 	}
@@ -274,7 +274,7 @@ func TestWhoLeaves(t *testing.T) {
 			t.Error("it is not behind")
 		}
 		bob.answers -= 2 * maxQueued
-		bob.outbox.state = resting
+		bob.state = resting
 		bob.drained.Broadcast()
 		bob.outbox.mu.Unlock()
 		send(pingText)

@@ -25,13 +25,12 @@ func (k *client) spend() {
 }
 
 // retrying checks when a problem says that a repeat may succeed.
-func (a *answer) retrying(most time.Duration) *answer {
+func (a *answer) retrying(most time.Duration) {
 	a.Helper()
 	ms, err := strconv.ParseInt(a.at("retry_after_ms"), 10, 64)
 	if err != nil || ms < 1 || ms > most.Milliseconds() || a.header.Get("Retry-After") != strconv.FormatInt((ms+999)/1000, 10) {
 		a.Errorf("%s: retry_after_ms %d, Retry-After %q: %v", a.call, ms, a.header.Get("Retry-After"), err)
 	}
-	return a
 }
 
 // uncounted are the methods that no rate refuses: the node answers them by itself, but for leave.
@@ -149,7 +148,7 @@ func TestAFloodIsRefused(t *testing.T) {
 	for range 10 {
 		bob.ok("set-metadata", object{"key": "k", "data": 1})
 	}
-	done, refused, wait := 0, 0, 0
+	done, refused := 0, 0
 	for range flood {
 		m := ann.take("reply", func(text string) bool { return strings.HasPrefix(text, `{"jsonrpc":"2.0","id":1`) })
 		if at(t, m, "result") != absent {
@@ -158,7 +157,7 @@ func TestAFloodIsRefused(t *testing.T) {
 		}
 		has(t, "refused", m, "error.code", "429", "error.data.reason", "rate_limited")
 		refused++
-		wait, _ = strconv.Atoi(at(t, m, "error.data.retry_after_ms"))
+		wait, _ := strconv.Atoi(at(t, m, "error.data.retry_after_ms"))
 		if wait < 1 || wait > 50 {
 			t.Errorf("has to wait for %d ms", wait)
 		}

@@ -44,7 +44,7 @@ func newUpgrades(node string) *upgrades {
 	return us
 }
 
-func (us *upgrades) take() *upgrade { return us.pool.Get().(*upgrade) } //nolint:forcetypeassert // there is nothing else in it
+func (us *upgrades) take() *upgrade { return us.pool.Get().(*upgrade) } //nolint:errcheck // there is nothing else in it
 
 func (us *upgrades) give(u *upgrade) {
 	u.opening, u.query, u.authorization, u.protocols = opening{}, nil, "", nil

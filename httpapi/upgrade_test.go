@@ -77,11 +77,13 @@ func TestUnderstandsWhatIsPlain(t *testing.T) {
 		"escaped":   {opens("?peer=a%2eb&token=x%20y+z"), opening{host: "hearth.example", token: "x y z", peer: "a.b"}, ""},
 		"by header": {opens("?token=x", "authorization: bearer  abc "), opening{host: "hearth.example", token: "abc"}, ""},
 		"by protocol": {
-			opens("", "Sec-WebSocket-Protocol: bearer.abc, hearth.v1"), opening{host: "hearth.example", token: "abc"},
+			opens("", "Sec-WebSocket-Protocol: bearer.abc, hearth.v1"),
+			opening{host: "hearth.example", token: "abc"},
 			"Sec-WebSocket-Protocol: hearth.v1\r\n",
 		},
 		"by another protocol": {
-			opens("", "Sec-WebSocket-Protocol: hearth.v1", "Sec-WebSocket-Protocol: x, bearer.abc"), opening{host: "hearth.example", token: "abc"},
+			opens("", "Sec-WebSocket-Protocol: hearth.v1", "Sec-WebSocket-Protocol: x, bearer.abc"),
+			opening{host: "hearth.example", token: "abc"},
 			"Sec-WebSocket-Protocol: hearth.v1\r\n",
 		},
 		"another protocol": {opens("", "sec-websocket-protocol: x"), opening{host: "hearth.example"}, ""},
@@ -128,7 +130,7 @@ func means(t *testing.T, u *upgrade, text string) {
 	}
 	q := r.URL.Query()
 	theirs := opening{origin: r.Header.Get("Origin"), host: r.Host, token: token(r), peer: q.Get("peer"), spec: q.Get("protocol_spec")}
-	if !isHandshake(r) || r.Method != "GET" || r.URL.Path != wsPath || theirs != u.opening {
+	if !isHandshake(r) || r.Method != http.MethodGet || r.URL.Path != wsPath || theirs != u.opening {
 		t.Errorf("%q means %+v, to net/http %s %s %+v", text, u.opening, r.Method, r.URL.Path, theirs)
 	}
 	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 || br.Buffered() > 0 {

@@ -56,16 +56,12 @@ func standIn(peer, role string, watch ...string) (*Member, *slate) {
 }
 
 func meta(keys ...string) string {
-	head, body := fmt.Sprintf("meta 1 ann c *\n%d\n", len(keys)), ""
+	head, entries := fmt.Appendf(nil, "meta 1 ann c *\n%d\n", len(keys)), make([]string, len(keys))
 	for i, k := range keys {
-		e := `{"key":"` + k + `","data":1,"change_version":7}`
-		head += fmt.Sprintf("%d %s\n", len(e), k)
-		if i > 0 {
-			body += ","
-		}
-		body += e
+		entries[i] = `{"key":"` + k + `","data":1,"change_version":7}`
+		head = fmt.Appendf(head, "%d %s\n", len(entries[i]), k)
 	}
-	return head + body
+	return string(head) + strings.Join(entries, ",")
 }
 
 // A batch is what its changes are, one after the other, to each kind of member; and who sees the same gets the same bytes.

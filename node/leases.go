@@ -173,7 +173,7 @@ func (l *lease) join(ctx context.Context, m *Member, r *store.JoinRequest) (stor
 
 // joinInTime runs the join script, which does nothing once this call has given up: the peer may have come back by then, and
 // its newer connection stays. If the script was late by the clock as the node knew it, it is sent once more.
-func (l *lease) joinInTime(ctx context.Context, r *store.JoinRequest) (store.Joined, error) {
+func (l *lease) joinInTime(ctx context.Context, r *store.JoinRequest) (store.Joined, error) { //nolint:contextcheck // dated wraps ctx
 	if fiber.From(ctx) != nil {
 		ctx = dated{ctx, time.Now().Add(joinPatience)}
 	} else {

@@ -155,6 +155,7 @@ func (e *slowEar) DeliverBatch(b *Batch) {
 	e.given.Add(int64(len(b.Messages)))
 }
 
+//nolint:unparam // each test says how slow it is, and counts on that
 func newSlowEar(t *testing.T, takes time.Duration) (*Hub, *fakeLog, *slowEar) {
 	t.Helper()
 	h, r, l := newCrowd(t)

@@ -237,8 +237,8 @@ func prune(text string) string {
 	for i, line := range lines {
 		words[i] = word.FindAllString(comment.ReplaceAllString(line, ""), -1)
 	}
-	for i := len(lines) - 1; i >= 0; i-- { // from the end: what is left out uses nothing before it any more
-		m := defined.FindStringSubmatch(lines[i])
+	for i, line := range slices.Backward(lines) { // from the end: what is left out uses nothing before it any more
+		m := defined.FindStringSubmatch(line)
 		if m == nil {
 			continue
 		}

@@ -128,13 +128,15 @@ func TestScriptsStayWithinLuasBounds(t *testing.T) {
 // roomKeysOf returns the names of a room's keys and channel, by what scripts call them, as a script makes them.
 func roomKeysOf(t *testing.T, k keyspace, rooms ...string) []map[string]string {
 	t.Helper()
-	text := roomKeys.given + "local all = {S = S}\n"
+	var text strings.Builder
+	text.WriteString(roomKeys.given + "local all = {S = S}\n")
 	for name, made := range roomKeys.made {
-		text += "all." + name + " = " + made + "\n"
+		text.WriteString("all." + name + " = " + made + "\n")
 	}
+	text.WriteString("return all\n")
 	vm := lua.NewState()
 	defer vm.Close()
-	fn, err := vm.LoadString(text + "return all\n")
+	fn, err := vm.LoadString(text.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +152,8 @@ func roomKeysOf(t *testing.T, k keyspace, rooms ...string) []map[string]string {
 			t.Fatal(err)
 		}
 		out[i] = map[string]string{}
-		vm.Get(-1).(*lua.LTable).ForEach(func(name, key lua.LValue) { out[i][name.String()] = key.String() })
+		all := vm.Get(-1).(*lua.LTable) //nolint:errcheck // as the text has it
+		all.ForEach(func(name, key lua.LValue) { out[i][name.String()] = key.String() })
 		vm.Pop(1)
 	}
 	return out

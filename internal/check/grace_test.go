@@ -117,7 +117,7 @@ func runReturns(ctx context.Context, c *cluster, seed uint64, n int) (*history, 
 	var subs []*redis.PubSub
 	for i := range linRooms {
 		sub := c.client.Subscribe(ctx, c.store.Channel(prefix+strconv.Itoa(i)))
-		defer sub.Close()
+		defer func() { _ = sub.Close() }()
 		if _, err := sub.Receive(ctx); err != nil {
 			return nil, b.returns, err
 		}

@@ -92,7 +92,7 @@ func TestClockStep(t *testing.T) {
 		gs[i] = c.ghosts(c.node(i), fmt.Sprintf("ghost%d-", i), rooms, 5)
 	}
 	off := func(n *process) time.Duration {
-		w, err := c.dial(t.Context(), n, rooms[0], "asks", "host", wire.Hear(nil))
+		w, err := c.dial(t.Context(), n, rooms[0], "asks", wire.Hear(nil))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -186,9 +186,9 @@ func (c *cluster) live() (out []*process) {
 	return out
 }
 
-// dial opens a socket to a node as a peer, whose user is u-<peer>.
-func (c *cluster) dial(ctx context.Context, n *process, room, peer, role string, hear wire.Hear) (*wire.Conn, error) {
-	token, err := c.verifier.Mint(auth.Principal{Room: room, User: "u-" + peer, Role: role}, 24*time.Hour)
+// dial opens a socket to a node as a peer, whose user is u-<peer> and whose role is host.
+func (c *cluster) dial(ctx context.Context, n *process, room, peer string, hear wire.Hear) (*wire.Conn, error) {
+	token, err := c.verifier.Mint(auth.Principal{Room: room, User: "u-" + peer, Role: "host"}, 24*time.Hour)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func (c *cluster) dial(ctx context.Context, n *process, room, peer, role string,
 // join opens a socket and joins, for tests that look after their socket themselves.
 func (c *cluster) join(n *process, room, peer string, params map[string]any, hear wire.Hear) *wire.Conn {
 	c.Helper()
-	w, err := c.dial(c.Context(), n, room, peer, "host", hear)
+	w, err := c.dial(c.Context(), n, room, peer, hear)
 	if err == nil {
 		err = w.Join(params)
 	}

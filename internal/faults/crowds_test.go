@@ -34,7 +34,7 @@ func TestGoroutines(t *testing.T) {
 	for done := 0; done < total; done += batch {
 		gs := make([]ghost, batch)
 		if err := together(batch, 32, func(i int) error {
-			w, err := c.dial(t.Context(), n, fmt.Sprintf("crowd%d", i%50), fmt.Sprintf("p%d-%d", done, i), "host", nil)
+			w, err := c.dial(t.Context(), n, fmt.Sprintf("crowd%d", i%50), fmt.Sprintf("p%d-%d", done, i), nil)
 			if err != nil {
 				return err
 			}

@@ -300,7 +300,7 @@ func (a *absence) leave() {
 	a.gone.c.caughtUp(a.gone.room, a.gone)
 	a.out.Store(true)
 	a.gone.drop()
-	a.gone.until(patience, func() bool { return a.gone.w == nil })
+	a.gone.until(func() bool { return a.gone.w == nil })
 	a.gone.mu.Lock()
 	a.seq = a.gone.seq
 	a.gone.mu.Unlock()

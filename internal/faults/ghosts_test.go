@@ -24,7 +24,7 @@ func (c *cluster) ghosts(at *process, prefix string, rooms []string, n int) []gh
 	if err := together(n, 16, func(i int) error {
 		g := &out[i]
 		g.room, g.peer = rooms[i%len(rooms)], fmt.Sprintf("%s%d", prefix, i)
-		w, err := c.dial(c.Context(), at, g.room, g.peer, "host", nil)
+		w, err := c.dial(c.Context(), at, g.room, g.peer, nil)
 		if err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func (c *cluster) first(n *process) func() *process {
 // back waits until a client has come back for the n-th time and returns how.
 func (p *peer) back(n int) joined {
 	p.c.Helper()
-	if !p.until(patience, func() bool { return len(p.joins) > n && p.w != nil || p.final != nil }) || p.ended() != nil {
+	if !p.until(func() bool { return len(p.joins) > n && p.w != nil || p.final != nil }) || p.ended() != nil {
 		p.c.Fatalf("%s did not come back to %s: %v", p.id, p.room, p.ended())
 	}
 	p.mu.Lock()

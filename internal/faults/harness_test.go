@@ -101,7 +101,7 @@ func TestClient(t *testing.T) {
 	if err := json.Unmarshal(r, &m); err != nil {
 		t.Fatal(err)
 	}
-	if !p.until(patience, func() bool { return p.seq >= m.Seq }) {
+	if !p.until(func() bool { return p.seq >= m.Seq }) {
 		t.Fatal("a message was not heard")
 	}
 	at := c.stateOf("room0")

@@ -52,7 +52,7 @@ func TestZombieJoin(t *testing.T) {
 		gs := c.ghosts(late, fmt.Sprintf("ghost%d-", round), rooms, 1) // by which the node has an incarnation
 		arrived := c.monitor(id)
 		late.link.Cut()
-		w, err := c.dial(t.Context(), late, rooms[0], id, "host", nil)
+		w, err := c.dial(t.Context(), late, rooms[0], id, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +90,7 @@ func TestLateJoin(t *testing.T) {
 		n, id := c.node(0), fmt.Sprintf("twice%d", round)
 		arrived := c.monitor(id)
 		n.link.Cut()
-		w, err := c.dial(t.Context(), n, rooms[0], id, "host", nil)
+		w, err := c.dial(t.Context(), n, rooms[0], id, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

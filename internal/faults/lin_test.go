@@ -246,7 +246,7 @@ func (k *linClient) run(ctx context.Context, n int) {
 			continue
 		}
 		at := live[k.rnd.IntN(len(live))]
-		w, err := k.dial(ctx, at, k.room, peer, "host", nil)
+		w, err := k.dial(ctx, at, k.room, peer, nil)
 		if err != nil {
 			pass(k, 5*time.Millisecond)
 			continue

@@ -234,7 +234,7 @@ func TestGraceEdges(t *testing.T) {
 	}
 	if err := together(n, 30, func(i int) error {
 		room, id := rooms[i%len(rooms)], fmt.Sprintf("edge%d", i)
-		w, err := c.dial(t.Context(), c.node(0), room, id, "host", nil)
+		w, err := c.dial(t.Context(), c.node(0), room, id, nil)
 		if err != nil {
 			return err
 		}
@@ -257,7 +257,7 @@ func TestGraceEdges(t *testing.T) {
 			return errors.New(id + " was not handed over")
 		}
 		pass(t, deadline.Add(offsets[i]).Sub(c.clock()))
-		w, err = c.dial(t.Context(), c.node(2), room, id, "host", nil)
+		w, err = c.dial(t.Context(), c.node(2), room, id, nil)
 		if err != nil {
 			return err
 		}
@@ -267,7 +267,7 @@ func TestGraceEdges(t *testing.T) {
 		}
 		answered := c.clock()
 		// All until the join has been told to others by then.
-		if !seers[i%len(rooms)].until(patience, func() bool { return seers[i%len(rooms)].seq >= w.Seq || w.Resumed }) {
+		if !seers[i%len(rooms)].until(func() bool { return seers[i%len(rooms)].seq >= w.Seq || w.Resumed }) {
 			return errors.New("the join was not heard")
 		}
 		left := len(c.books.leaves(room, id))
@@ -336,7 +336,7 @@ func TestLeaveLost(t *testing.T) {
 		{"join arrives after its caller is gone", func(n *process, _ []ghost) {
 			n.link.Cut()
 			for i := range 5 {
-				w, err := c.dial(t.Context(), n, "lost0", fmt.Sprintf("late%d", i), "host", nil)
+				w, err := c.dial(t.Context(), n, "lost0", fmt.Sprintf("late%d", i), nil)
 				if err != nil {
 					t.Fatal(err)
 				}

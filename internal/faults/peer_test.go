@@ -209,7 +209,7 @@ func (p *peer) connect(ended time.Time) (*wire.Conn, error) {
 	answered := make(chan struct{})
 	ctx, cancel := context.WithTimeout(p.ctx, joinWithin)
 	defer cancel()
-	w, err := p.c.dial(ctx, n, p.room, p.id, "host", func(method string, params []byte) {
+	w, err := p.c.dial(ctx, n, p.room, p.id, func(method string, params []byte) {
 		if method == "on-drain" {
 			return // may come before the answer
 		}
@@ -392,9 +392,9 @@ func (p *peer) change(method string, n *note, params []byte) {
 	}
 }
 
-// until waits until met, which is called with p.mu held, is so, and reports whether it came to be within a time.
-func (p *peer) until(within time.Duration, met func() bool) bool {
-	t := time.NewTimer(within)
+// until waits until met, which is called with p.mu held, is so, and reports whether it came to be before patience ended.
+func (p *peer) until(met func() bool) bool {
+	t := time.NewTimer(patience)
 	defer t.Stop()
 	for {
 		p.mu.Lock()
@@ -416,7 +416,7 @@ func (p *peer) until(within time.Duration, met func() bool) bool {
 // connected waits until the client has joined.
 func (p *peer) connected() *peer {
 	p.c.Helper()
-	if !p.until(patience, func() bool { return p.w != nil || p.final != nil }) || p.ended() != nil {
+	if !p.until(func() bool { return p.w != nil || p.final != nil }) || p.ended() != nil {
 		p.c.Fatalf("%s did not join %s: %v", p.id, p.room, p.ended())
 	}
 	return p
@@ -432,7 +432,7 @@ func (p *peer) ended() error {
 // conn returns the socket, which it waits for.
 func (p *peer) conn() (*wire.Conn, error) {
 	var w *wire.Conn
-	ok := p.until(patience, func() bool {
+	ok := p.until(func() bool {
 		w = p.w
 		return w != nil || p.final != nil || p.ctx.Err() != nil
 	})

@@ -118,7 +118,7 @@ func TestStall(t *testing.T) {
 				}
 				wg.Go(func() { // who comes meanwhile
 					began := time.Now()
-					w, err := c.dial(t.Context(), c.node(0), "room", "late", "host", nil)
+					w, err := c.dial(t.Context(), c.node(0), "room", "late", nil)
 					if err != nil {
 						t.Error(err)
 						return
@@ -332,7 +332,7 @@ func TestOOM(t *testing.T) {
 	limit("1")
 	refused := 0
 	for i := range size(5, 50) {
-		w, err := c.dial(t.Context(), c.node(i), room, fmt.Sprintf("comes%d", i), "host", nil)
+		w, err := c.dial(t.Context(), c.node(i), room, fmt.Sprintf("comes%d", i), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

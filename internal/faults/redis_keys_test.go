@@ -33,7 +33,7 @@ func TestKeyLeak(t *testing.T) {
 				room := fmt.Sprintf("room-%d-%d", hand, i)
 				var socks []*wire.Conn
 				for j := range 2 {
-					w, err := c.dial(t.Context(), c.node(i+j), room, fmt.Sprintf("p%d", j), "host", nil)
+					w, err := c.dial(t.Context(), c.node(i+j), room, fmt.Sprintf("p%d", j), nil)
 					if err == nil {
 						err = w.Join(nil)
 					}

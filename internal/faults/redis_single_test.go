@@ -90,7 +90,7 @@ func longOutage(t *testing.T, o options, frozen bool) (wrong []string) {
 		web()
 	}
 	for _, p := range peers {
-		if p.until(patience, func() bool { return p.w != nil || p.final != nil }); p.ended() != nil {
+		if p.until(func() bool { return p.w != nil || p.final != nil }); p.ended() != nil {
 			wrong = append(wrong, fmt.Sprintf("%s in %s ended: %v", p.id, p.room, p.ended()))
 		}
 	}
@@ -188,7 +188,7 @@ func TestEmptyRestart(t *testing.T) {
 		at := time.Now()
 		s.Restart(t)
 		for _, p := range peers {
-			if !p.until(patience, func() bool {
+			if !p.until(func() bool {
 				return p.final != nil || p.w != nil && p.session != old[p.room].session && p.epoch != old[p.room].epoch
 			}) || p.ended() != nil {
 				t.Fatalf("%s did not come to a new session of %s: %v", p.id, p.room, p.ended())
@@ -256,7 +256,7 @@ func TestRollback(t *testing.T) {
 		write(15 + round)
 		ahead := c.stateOf(room)
 		for _, p := range peers {
-			if !p.until(patience, func() bool { return p.seq >= ahead.seq }) {
+			if !p.until(func() bool { return p.seq >= ahead.seq }) {
 				t.Fatalf("%s did not hear seq %d", p.id, ahead.seq)
 			}
 		}
@@ -273,7 +273,7 @@ func TestRollback(t *testing.T) {
 			write(15 + round)
 		}
 		for i, p := range peers {
-			if !p.until(patience, func() bool {
+			if !p.until(func() bool {
 				return p.final != nil || p.w != nil && len(p.joins) > joins[i] && p.epoch != ahead.epoch
 			}) || p.ended() != nil {
 				t.Fatalf("%s was ahead, at seq %d of %d, and did not come to a new log: %v", p.id, ahead.seq, kept.seq, p.ended())

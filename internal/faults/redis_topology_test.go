@@ -221,7 +221,7 @@ func TestClusterFailover(t *testing.T) {
 		ear.mu.Lock()
 		heard := ear.seq
 		ear.mu.Unlock()
-		if !ear.until(patience, func() bool { return ear.w != nil && ear.seq > heard }) {
+		if !ear.until(func() bool { return ear.w != nil && ear.seq > heard }) {
 			t.Fatalf("%s: nothing is heard any more", room)
 		}
 		figures.outage("cluster: a master killed, until changes are heard again", time.Since(at))

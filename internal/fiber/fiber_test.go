@@ -218,29 +218,29 @@ func TestContext(t *testing.T) {
 
 // What a task was given before it left goes on as the parent, whatever the fiber does next; who has left is given the parent itself.
 func TestContextOfWhoHasLeft(t *testing.T) {
+	parent := t.Context()
 	var kept context.Context
-	left := make(chan struct{})
+	left := make(chan context.Context, 1)
 	p := NewPool(func(f *Fiber, leave bool) {
-		ctx := f.Context(t.Context())
+		ctx := f.Context(parent)
 		if !leave {
 			if From(ctx) != f || From(kept) != nil {
 				t.Error("whose a context is")
 			}
 			return
 		}
-		kept = ctx
 		f.Leave()
-		if f.Context(t.Context()) != t.Context() || From(kept) != nil {
+		if f.Context(parent) != parent || From(ctx) != nil {
 			t.Error("who has left waits as a fiber does")
 		}
-		close(left)
+		left <- ctx
 	})
 	var r Round
 	p.Run(&r, true)
-	<-left
+	kept = <-left
 	p.wg.Wait() // it is on the shelf again
 	p.Run(&r, false)
-	if kept.Done() != t.Context().Done() || kept.Err() != nil {
+	if kept.Done() != parent.Done() || kept.Err() != nil {
 		t.Error("it goes on otherwise than its parent")
 	}
 	p.Close()

@@ -20,8 +20,8 @@ var texts = []string{
 	"\uFEFF1", `'a'`, `[[[[[[[[1]]]]]]]]`, `{"a":{"a":{"a":{"a":1}}}}`,
 }
 
-func deep(open, shut string, n int) string {
-	return strings.Repeat(open, n) + shut + strings.Repeat("]", n)
+func deep(inside string, n int) string {
+	return strings.Repeat("[", n) + inside + strings.Repeat("]", n)
 }
 
 func FuzzValue(f *testing.F) {
@@ -31,8 +31,8 @@ func FuzzValue(f *testing.F) {
 		f.Add([]byte(`[` + text + `,` + text + `]`))
 	}
 	for _, n := range []int{63, 64, 65, 127, 128, 129, 200} {
-		f.Add([]byte(deep("[", "", n)))
-		f.Add([]byte(deep("[", "1,2", n) + "]"))
+		f.Add([]byte(deep("", n)))
+		f.Add([]byte(deep("1,2", n) + "]"))
 		f.Add([]byte(strings.Repeat(`{"a":[`, n) + "1" + strings.Repeat("]}", n)))
 		f.Add([]byte(strings.Repeat(`{"a":[`, n) + "1" + strings.Repeat("}]", n)))
 	}
@@ -118,9 +118,9 @@ func TestCount(t *testing.T) {
 
 func TestDepth(t *testing.T) {
 	for _, n := range []int{jsonscan.MaxDepth - 1, jsonscan.MaxDepth, jsonscan.MaxDepth + 1} {
-		same(t, []byte(deep("[", "", n)))
+		same(t, []byte(deep("", n)))
 		same(t, []byte(strings.Repeat(`{"":`, n)+"1"+strings.Repeat("}", n)))
-		inner := []byte(deep("[", "", n-1))
+		inner := []byte(deep("", n-1))
 		if end, _ := jsonscan.Value(inner, 0, 1); (end > 0) != (n <= jsonscan.MaxDepth) {
 			t.Errorf("%d deep in another: %d", n-1, end)
 		}
@@ -135,7 +135,8 @@ func TestNothingIsAllocated(t *testing.T) {
 	text := []byte(`{"a": {"b":[1,2,{"c":"d\n"}]}, "e":null}`)
 	if n := testing.AllocsPerRun(100, func() {
 		m := jsonscan.Members{Text: text}
-		for _, _, ok := m.Next(); ok; _, _, ok = m.Next() {
+		for ok := true; ok; {
+			_, _, ok = m.Next()
 		}
 		if m.At != len(text) {
 			t.Fatal(m.At)

@@ -16,12 +16,13 @@ import (
 )
 
 // pair returns the ends of a connection, one of which is wrapped.
-func pair(t *testing.T) (wrapped net.Conn, other *net.TCPConn) {
+func pair(t *testing.T) (wrapped *conn, other *net.TCPConn) {
 	t.Helper()
 	ours, other := tcptest.Pair(t)
-	wrapped = Wrap(ours)
-	if _, ok := wrapped.(*conn); !ok {
-		t.Fatalf("it is a %T", wrapped)
+	c := Wrap(ours)
+	wrapped, ok := c.(*conn)
+	if !ok {
+		t.Fatalf("it is a %T", c)
 	}
 	return wrapped, other
 }
@@ -32,7 +33,7 @@ func TestAllArrives(t *testing.T) {
 	sent := bytes.Repeat([]byte("0123456789"), 1<<20)
 	go func() { // ends with the write, which the reading below lets end
 		_, _ = c.Write(sent)
-		_ = c.(*conn).CloseWrite()
+		_ = c.CloseWrite()
 	}()
 	if got, err := io.ReadAll(other); err != nil || !bytes.Equal(got, sent) {
 		t.Errorf("%d bytes of %d arrived: %v", len(got), len(sent), err)
@@ -107,7 +108,7 @@ func TestWhatWaitsEnds(t *testing.T) {
 // A socket is not waited for.
 func TestNothingThere(t *testing.T) {
 	c, _ := pair(t)
-	raw := c.(*conn).raw
+	raw := c.raw
 	full := make([]byte, 1<<20)
 	if err := raw.Control(func(fd uintptr) {
 		if n, err := Read(fd, full); n != 0 || !errors.Is(err, syscall.EAGAIN) {

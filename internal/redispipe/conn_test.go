@@ -19,7 +19,7 @@ import (
 // book notes what it reads, and the end.
 type book struct {
 	read   chan string
-	broken chan error
+	broken chan struct{}
 }
 
 func (b *book) Read(_ *fiber.Round, text []byte) (int, error) {
@@ -27,7 +27,7 @@ func (b *book) Read(_ *fiber.Round, text []byte) (int, error) {
 	return len(text), nil
 }
 
-func (b *book) Broken(_ *fiber.Round, err error) { b.broken <- err }
+func (b *book) Broken(*fiber.Round, error) { b.broken <- struct{}{} }
 
 // holdUp is a waiter that holds its poller up.
 type holdUp struct{ told, release chan struct{} }
@@ -49,7 +49,7 @@ func TestLastWords(t *testing.T) {
 	}
 	defer func() { _ = poller.Close() }()
 	ours, theirs := tcptest.Pair(t)
-	b := &book{read: make(chan string, 10), broken: make(chan error, 10)}
+	b := &book{read: make(chan string, 10), broken: make(chan struct{}, 10)}
 	c := &Conn{nc: ours}
 	defer c.Wait()
 	c.Start(poller, b)
@@ -119,7 +119,7 @@ func TestPartlyTaken(t *testing.T) {
 	values := []string{"a", string(make([]byte, 8<<20)), "b", string(make([]byte, 8<<20)), "c"}
 	var callers sync.WaitGroup
 	call := func(value string) {
-		if err := p.send(t.Context(), newCall(p, []any{"x", value})); err != nil {
+		if err := p.send(t.Context(), newCall(t.Context(), p, []any{"x", value})); err != nil {
 			t.Error(err)
 		}
 	}

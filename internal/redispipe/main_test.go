@@ -38,7 +38,7 @@ func at(t *testing.T, test func(d *desk)) {
 		d := &desk{T: t}
 		d.pipe = newPipe(nil, nil, d.dial)
 		d.pool = fiber.NewPool(func(f *fiber.Fiber, c fiberCall) {
-			c.then(c.d.pipe.send(f.Context(c.ctx), newCall(c.d.pipe, c.args)))
+			c.then(c.d.pipe.send(f.Context(c.ctx), newCall(c.ctx, c.d.pipe, c.args)))
 		})
 		test(d)
 		d.pipe.Close()
@@ -76,8 +76,8 @@ func (d *desk) server(n int) *server {
 	return &server{desk: d, nc: d.dialed[n]}
 }
 
-func newCall(p *Pipe, args []any) *call {
-	return &call{Cmd: redis.NewCmd(context.Background(), args...), pipe: p}
+func newCall(ctx context.Context, p *Pipe, args []any) *call {
+	return &call{Cmd: redis.NewCmd(ctx, args...), pipe: p}
 }
 
 // told is what a call was told.
@@ -98,7 +98,7 @@ func (o *told) outcome() (done bool, value any, err error) {
 // call has a goroutine call.
 func (d *desk) call(ctx context.Context, args ...any) *told {
 	o := &told{}
-	c := newCall(d.pipe, args)
+	c := newCall(ctx, d.pipe, args)
 	d.wg.Go(func() {
 		err := d.pipe.send(ctx, c)
 		o.mu.Lock()
@@ -114,7 +114,7 @@ func (d *desk) call(ctx context.Context, args ...any) *told {
 
 type fiberCall struct {
 	d    *desk
-	ctx  context.Context
+	ctx  context.Context //nolint:containedctx // of the one call
 	args []any
 	then func(error)
 }

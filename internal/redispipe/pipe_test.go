@@ -28,13 +28,14 @@ func TestCallsGoTogether(t *testing.T) {
 		b.waits(d.T, "the last")
 		s.says(Error("ERR its own"), "4")
 		b.got(d.T, "the last", "4")
-		if done, _, err := refused.outcome(); !done || err != Error("ERR its own") {
+		if done, _, err := refused.outcome(); !done || err != Error("ERR its own") { //nolint:errorlint // that very one
 			d.Errorf("the refused one: %v, %v", done, err)
 		}
 		list := d.call(d.Context(), "x", "list")
 		s.takes("list")
 		s.says([]any{"a", nil, int64(7), Error("inside")})
-		if _, value, err := list.outcome(); err != nil || len(value.([]any)) != 4 || value.([]any)[3] != Error("inside") {
+		_, value, err := list.outcome()
+		if values, ok := value.([]any); err != nil || !ok || len(values) != 4 || values[3] != Error("inside") {
 			d.Errorf("a list: %v, %v", value, err)
 		}
 		if n := len(d.dialed); n != 1 {
@@ -97,7 +98,7 @@ func TestACrowdIsBounded(t *testing.T) {
 		d.call(d.Context(), "x", "first")
 		d.pipe.mu.Lock()
 		for range waitingMost {
-			d.pipe.queue = append(d.pipe.queue, &call{Cmd: newCall(d.pipe, nil).Cmd, over: true, done: make(chan struct{}, 1)})
+			d.pipe.queue = append(d.pipe.queue, &call{Cmd: newCall(d.Context(), d.pipe, nil).Cmd, over: true, done: make(chan struct{}, 1)})
 		}
 		d.pipe.mu.Unlock()
 		d.call(d.Context(), "x", "one too many").is(d.T, "beyond the calls", errCrowded, false)
@@ -121,7 +122,7 @@ func TestAConnectionBreaks(t *testing.T) {
 				if name != "what nobody asked" {
 					s.says("1")
 				}
-				answered.outcome()
+				synctest.Wait()
 				breaks(s)
 				if done, _, _ := answered.outcome(); !done {
 					d.Error("it should have been answered")
@@ -175,7 +176,7 @@ func TestWhatIsNotWritten(t *testing.T) {
 		d.pipe.wire, d.pipe.wires = w, []*wire{w}
 		var calls []*told
 		for _, v := range []string{"a", "b"} {
-			c := newCall(d.pipe, []any{"x", v})
+			c := newCall(d.Context(), d.pipe, []any{"x", v})
 			c.done = make(chan struct{}, 1)
 			o := &told{}
 			calls = append(calls, o)

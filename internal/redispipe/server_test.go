@@ -152,7 +152,7 @@ func TestLargeValues(t *testing.T) {
 }
 
 // countingHook sees what passes the client's hooks.
-type countingHook struct{ commands, dialed atomic.Int64 }
+type countingHook struct{ commands atomic.Int64 }
 
 func (h *countingHook) DialHook(next redis.DialHook) redis.DialHook { return next }
 

@@ -12,7 +12,7 @@ import (
 // A connection that this package dials finds out as soon as one of the library's own that its server is gone.
 func TestConnectionsAreKeptAlive(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,8 +39,10 @@ func TestConnectionsAreKeptAlive(t *testing.T) {
 		}
 		err = raw.Control(func(fd uintptr) {
 			for i, option := range [4][2]int{
-				{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE}, {syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE},
-				{syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL}, {syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT},
+				{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE},
+				{syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE},
+				{syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL},
+				{syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT},
 			} {
 				if out[i], err = syscall.GetsockoptInt(int(fd), option[0], option[1]); err != nil {
 					t.Fatal(err)

@@ -9,10 +9,10 @@ import (
 
 func TestWhatAURLSays(t *testing.T) {
 	for url, name := range map[string]string{
-		"redis://h":     "redis://h:6379",
-		"redis://h:1/3": "redis://h:1/3",
+		"redis://h":        "redis://h:6379",
+		"redis://h:1/3":    "redis://h:1/3",
+		"rediss://:p@h:1/": "rediss://h:1",
 		"redis://u:p%40%2F%23%3F@[::1]:1?pool_size=3":      "redis://[::1]:1",
-		"rediss://:p@h:1/":                                 "rediss://h:1",
 		"redis-sentinel://a,b:2/main":                      "redis-sentinel://a:26379,b:2/main",
 		"redis-sentinel://u:p@a:1,b:2/main?db=2&tls=true":  "redis-sentinel://a:1,b:2/main",
 		"redis-sentinel://a:1/main?sentinel_password=s%40": "redis-sentinel://a:1/main",

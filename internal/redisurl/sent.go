@@ -50,8 +50,8 @@ func answered(err error) bool {
 // known reports whether err is of a hook below, by which the command went another way than by the client's connections, and says
 // itself whether it was sent. (An Error is of another command, on the way there.)
 func known(err error) bool {
-	_, says := err.(interface{ Sent() bool }) //nolint:errorlint // itself
-	_, ours := err.(*Error)                   //nolint:errorlint // itself
+	_, says := err.(interface{ Sent() bool })
+	_, ours := err.(*Error) //nolint:errorlint // itself
 	return says && !ours
 }
 

@@ -14,7 +14,7 @@ func Pair(tb testing.TB) (accepted, dialed *net.TCPConn) {
 		tb.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	dialed, err = net.DialTCP("tcp", nil, l.Addr().(*net.TCPAddr)) //nolint:forcetypeassert // it listens by TCP
+	dialed, err = net.DialTCP("tcp", nil, l.Addr().(*net.TCPAddr)) //nolint:errcheck // it listens by TCP
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -417,12 +417,12 @@ func testUsersPeers(f *fixture) {
 	}
 	f.run("a user has so many in a room", func(f *fixture) {
 		room := f.newRoom()
-		a1 := f.join(room, "a1", ann, hidden)
+		f.join(room, "a1", ann, hidden)
 		f.join(room, "a2", ann, leased(time.Hour))
 		f.refused(room, hearth.ReasonTooMany, third(f, room))
 		f.equal("refused", f.s.Refused(store.UserBound) > 0, true)
 		f.refused(room, hearth.ReasonPeerExists, func() error { _, err := f.tryJoin(room, "a1", ofUser("ann/")); return err })
-		a1 = f.join(room, "a1", ann) // comes back
+		a1 := f.join(room, "a1", ann) // comes back
 		for i, user := range []string{"an", "ann/", "ann0", "ann\"", "annn", "ann\n" + room} {
 			f.join(room, "b"+strconv.Itoa(i), ofUser(user))
 		}
