@@ -131,14 +131,18 @@ func TestNobodyWaitsForAnEnd(t *testing.T) {
 			}
 		},
 		"a write": func(k *conn) func() {
-			to := func(s transit) {
+			move := func(from, to transit) bool {
 				k.outbox.mu.Lock()
 				defer k.outbox.mu.Unlock()
-				k.state = s
+				if k.state != from {
+					return false
+				}
+				k.state = to
 				k.drained.Broadcast()
+				return true
 			}
-			to(flying)
-			return func() { to(resting) }
+			eventually(t, "nothing is being sent to it", func() bool { return move(resting, flying) })
+			return func() { move(flying, resting) }
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
