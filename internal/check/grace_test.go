@@ -69,6 +69,33 @@ func TestReturns(t *testing.T) {
 	})
 }
 
+// A resume that gets a snapshot tells the store of its join twice: what others do may come between, but not before the first.
+func TestJoinsTwice(t *testing.T) {
+	none := uint64(0)
+	history := func(twice bool, seq uint64) *history {
+		h := newHistory()
+		in := &call{op: "join", room: "r", peer: "p", expectSession: "before", twice: twice}
+		out := &outcome{session: "s", seq: 3, conn: "c"}
+		h.until(1, in, 1, out, 10)
+		if twice {
+			h.until(1, &call{op: "again", room: "r", session: "s", peer: "p", conn: "c"}, 1, out, 10)
+		}
+		h.until(2, &call{op: "set", room: "r", key: "k", value: "1", expect: &none}, 2, &outcome{session: "s", seq: seq, version: seq}, 9)
+		return h
+	}
+	for _, tt := range []struct {
+		twice bool
+		seq   uint64
+		want  porcupine.CheckResult
+	}{
+		{true, 2, porcupine.Ok}, {true, 4, porcupine.Ok}, {true, 1, porcupine.Illegal}, {true, 3, porcupine.Illegal}, {false, 2, porcupine.Illegal},
+	} {
+		if got := history(tt.twice, tt.seq).fits(time.Minute); got != tt.want {
+			t.Errorf("twice: %t, a set of seq %d: %s", tt.twice, tt.seq, got)
+		}
+	}
+}
+
 // TestReturnsNotices puts faults into the scripts: the histories of some runs must not fit any more.
 func TestReturnsNotices(t *testing.T) {
 	for _, name := range []string{
@@ -239,7 +266,11 @@ func (k *returner) comes(ctx context.Context, at int, room string, old *wire.Con
 	if err != nil {
 		return nil, err
 	}
-	k.h.record(k.id, in, began, &outcome{session: w.Session, seq: w.Seq, conn: w.ConnID, resumed: w.Resumed})
+	out := &outcome{session: w.Session, seq: w.Seq, conn: w.ConnID, resumed: w.Resumed}
+	if in.twice = resumes && !w.Recovered; in.twice {
+		k.h.record(k.id, &call{op: "again", room: room, session: w.Session, peer: k.peer, conn: w.ConnID}, began, out)
+	}
+	k.h.record(k.id, in, began, out)
 	switch {
 	case !resumes && w.Recovered:
 		return w, errors.New("recovered what nobody asked for")

@@ -15,7 +15,7 @@ import (
 
 // call is an operation as a client began it.
 type call struct {
-	op            string // join, leave, remove, get, set, delete, update, room · cut, pass: see roomState
+	op            string // join, leave, remove, get, set, delete, update, room · cut, pass: see roomState · again: see twice
 	room          string
 	session       string // that the call belongs to; "" for whichever is live
 	peer, conn    string // the fence; no peer: a server
@@ -24,6 +24,9 @@ type call struct {
 	expectSession string  // of an ETag, over HTTP; of a join that resumes ...
 	at            uint64  // ... up to where it had got there
 	writes        []write // of an update
+	// twice: of a join that resumes and got a snapshot. The store was told of it once more, which is a call of its own, by the same
+	// connection: what others do may come between.
+	twice bool
 }
 
 // write is an op of an update: a set, or without a value a check.
@@ -188,6 +191,11 @@ func (s *roomState) step(in *call, out *outcome) *roomState {
 	switch in.op {
 	case "leave", "remove":
 		return s.leave(in, out)
+	case "again":
+		if out.seq <= s.seq {
+			return nil
+		}
+		return s.at(out.seq)
 	case "room", "get":
 		if out.unknown {
 			return s
@@ -234,17 +242,21 @@ func (s *roomState) join(in *call, out *outcome) *roomState {
 	if in.expectSession != "" { // of what it knows it may have been timed out, and another connection joined since
 		kept = there && in.expectSession == s.session && (m.version == 0 && out.resumed || m.version > 0 && in.at >= m.version)
 	}
-	if out.session != n.session || out.resumed != kept || out.seq <= n.seq {
+	seq := out.seq
+	if in.twice { // not that of the snapshot
+		seq = n.seq + 1
+	}
+	if out.session != n.session || out.resumed != kept || seq <= n.seq {
 		return nil
 	}
 	if !there {
-		if m.version = out.seq; in.expectSession != "" { // that of the snapshot
+		if m.version = seq; in.expectSession != "" { // which isn't known
 			m.version = 0
 		}
 	}
 	m.value, m.away = out.conn, false
 	n.members = with(n.members, m)
-	n.seq = out.seq
+	n.seq = seq
 	return &n
 }
 
