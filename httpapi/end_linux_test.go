@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net"
 	"strconv"
@@ -65,9 +64,10 @@ func TestWhoHasLeftIsParked(t *testing.T) {
 	c.nothingLeft()
 }
 
-// A client that doesn't close has its time, whether its own leave or the node ends the connection, and whether or not it is being read.
+// A client that doesn't close has its time, whether its own leave or the node ends the connection, whether or not it is being read, and
+// whether or not it was let in.
 func TestWhoDoesNotCloseIsClosed(t *testing.T) {
-	c := newCluster(t, setup{nodes: 1, closeTimeout: 50 * time.Millisecond})
+	c := newCluster(t, setup{nodes: 2, closeTimeout: 50 * time.Millisecond})
 	left := c.rawReader("r", "left", 0)
 	leaves(t, left)
 	parked, half := c.rawReader("r", "parked", 0), c.rawReader("r", "half", 0)
@@ -80,14 +80,25 @@ func TestWhoDoesNotCloseIsClosed(t *testing.T) {
 		c.nodes[0].socket(t, peer).Close(node.CloseGoingAway, "bye")
 	}
 	eventually(t, "all are closed", func() bool { return c.nodes[0].Connections() == 0 })
-	for _, nc := range []net.Conn{left, parked, half} {
-		if err := nc.SetReadDeadline(time.Now().Add(patience)); err != nil {
-			t.Fatal(err)
+	all := []net.Conn{left, parked, half}
+	for _, n := range c.nodes { // the second has net/http open its WebSockets
+		for _, token := range []string{"none", c.token("r", "late", "guest")} {
+			d := ws.Dialer{}
+			nc, _, _, err := d.Dial(t.Context(), "ws://"+n.addr+"/v1/ws?peer=late&token="+token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = nc.Close() }()
+			all = append(all, nc)
 		}
-		var timeout net.Error
-		if _, err := io.Copy(io.Discard, nc); errors.As(err, &timeout) && timeout.Timeout() {
-			t.Error("it is open still")
-		}
+		eventually(t, "one is let in", func() bool { return n.Connections() == 1 })
+		n.socket(t, "late").Close(node.CloseGoingAway, "bye")
+	}
+	for i, nc := range all {
+		eventually(t, "number "+strconv.Itoa(i)+" is closed", func() bool {
+			_, err := nc.Write([]byte{0}) // the node's half has ended at once
+			return err != nil
+		})
 	}
 }
 

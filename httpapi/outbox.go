@@ -310,7 +310,7 @@ func (o *outbox) write() {
 	}
 }
 
-// quiet reports whether nobody sees to what waits: shut, then, doesn't wait.
+// quiet reports whether nobody sees to what waits: shut then waits for nothing, or for one send of who comes right after that.
 func (o *outbox) quiet() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

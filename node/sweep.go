@@ -18,6 +18,10 @@ const (
 	// settleBatch is how many items go by one round trip: enough that this is little of their cost, and so few that no call
 	// waits long for them.
 	settleBatch = 20
+	// settlers is how many batches of a node are under way at once, of whichever partitions. One that has no answer for that long is of
+	// a server that stands still, and holds up no more.
+	settlers      = 2
+	settlersTrust = 100 * time.Millisecond
 	// sweepGap is how close two sweeps of a partition follow each other: what is due in between is settled together,
 	// well within the second that a deadline may be late.
 	sweepGap = 500 * time.Millisecond
@@ -46,6 +50,9 @@ type sweeper struct {
 	wake chan struct{}
 	tick time.Duration
 
+	settlers chan struct{} // has a place for each batch that is under way
+	trust    time.Duration // settlersTrust, but in tests
+
 	mu       sync.Mutex
 	alive    []string          // nodes, as they were told last
 	next     map[int]time.Time // partition → the next deadline known here
@@ -57,6 +64,7 @@ type sweeper struct {
 func (s *sweeper) init(n *Node) {
 	s.node, s.wake, s.tick = n, make(chan struct{}, 1), tickEvery(n.Limits().NodeLease)
 	s.next, s.ticking, s.settling = map[int]time.Time{}, map[int]bool{}, map[int]bool{}
+	s.settlers, s.trust = make(chan struct{}, settlers), settlersTrust
 }
 
 // expect takes note that something of the room is due in d.
@@ -220,17 +228,29 @@ func (s *sweeper) lookNow(partition int, sweep bool) {
 
 // settle settles what is due. One item that fails does not hold up the others.
 func (s *sweeper) settle(ctx context.Context, items []store.DueItem) (failed error) {
-	for batch := range slices.Chunk(items, settleBatch) {
-		c, cancel := within(ctx)
-		if err := s.node.store.Settle(c, batch...); err != nil {
+	for len(items) > 0 && !away(failed) {
+		n := 1
+		for !items[0].Kind.Long() && n < min(len(items), settleBatch) && !items[n].Kind.Long() {
+			n++
+		}
+		if err := s.settleSome(ctx, items[:n]); err != nil {
 			failed = err
 		}
-		cancel()
-		if away(failed) {
-			break
-		}
+		items = items[n:]
 	}
 	return failed
+}
+
+// settleSome settles items by one round trip, or one that may be many.
+func (s *sweeper) settleSome(ctx context.Context, items []store.DueItem) error {
+	select {
+	case s.settlers <- struct{}{}:
+		defer func() { <-s.settlers }()
+	case <-time.After(s.trust):
+	}
+	ctx, cancel := within(ctx)
+	defer cancel()
+	return s.node.store.Settle(ctx, items...)
 }
 
 // away reports whether the store did not answer: then the next item would not fare better.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -142,6 +144,86 @@ func TestWhatIsDueTogetherIsSettledTogether(t *testing.T) {
 	}
 	if rooms, _, err := st.Rooms(t.Context(), "", peers); err != nil || len(rooms) != 0 {
 		t.Errorf("left are %d rooms, %v", len(rooms), err)
+	}
+}
+
+// jam holds up round trips of several commands.
+type jam struct {
+	trips
+	now, most atomic.Int64
+	release   chan struct{}
+}
+
+func (j *jam) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		now := j.now.Add(1)
+		for most := j.most.Load(); now > most && !j.most.CompareAndSwap(most, now); most = j.most.Load() {
+			continue
+		}
+		<-j.release
+		j.now.Add(-1)
+		return next(ctx, cmds)
+	}
+}
+
+// waiting returns how many batches wait: for their turn, or in a jam.
+func waiting() (n int) {
+	b := make([]byte, 1<<20)
+	for g := range strings.SplitSeq(string(b[:runtime.Stack(b, true)]), "\n\n") {
+		head, _, _ := strings.Cut(g, "\n")
+		if strings.Contains(g, ".settleSome(") && (strings.Contains(head, "[select") || strings.Contains(head, "[chan receive")) {
+			n++
+		}
+	}
+	return n
+}
+
+// What many partitions have due at once doesn't go to Redis all at once, or it would do nothing else meanwhile. But a server that
+// stands still holds up what goes to another.
+func TestFewBatchesAtATime(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		trust time.Duration
+		most  int64
+	}{{"of servers that answer", time.Hour, settlers}, {"of one that stands still", time.Millisecond, settlers + 2}} {
+		t.Run(tt.name, func(t *testing.T) {
+			j := &jam{release: make(chan struct{})}
+			s, _, _ := newSweeper(t, j)
+			s.trust = tt.trust
+			var wg sync.WaitGroup
+			const all = settlers + 2
+			for i := range all {
+				wg.Go(func() {
+					if err := s.settleSome(t.Context(), []store.DueItem{{Kind: store.DueLog, Room: fmt.Sprintf("r%d", i)}}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			for j.most.Load() < tt.most || waiting() < all {
+				runtime.Gosched()
+			}
+			for range all {
+				j.release <- struct{}{}
+			}
+			wg.Wait()
+			if most := j.most.Load(); most != tt.most {
+				t.Errorf("%d batches at a time, not %d", most, tt.most)
+			}
+		})
+	}
+}
+
+// What may be many round trips doesn't take the time of what is one.
+func TestWhatIsLongIsSettledByItself(t *testing.T) {
+	c := &trips{}
+	s, _, _ := newSweeper(t, c)
+	log := store.DueItem{Kind: store.DueLog, Room: "r"}
+	c.n.Store(0)
+	if err := s.settle(t.Context(), []store.DueItem{log, log, {Kind: store.DueDead, Room: "r", Session: "s"}, log}); err != nil {
+		t.Fatal(err)
+	}
+	if n := c.n.Load(); n != 3 {
+		t.Errorf("%d round trips, not two for what comes before it and after, and its own", n)
 	}
 }
 

@@ -37,6 +37,9 @@ const (
 	DueRevoked DueKind = "revoked" // revocations of tokens
 )
 
+// Long reports whether such an item may be many round trips.
+func (k DueKind) Long() bool { return k == DueNode || k == DueDead }
+
 func parseDueItem(s string) DueItem {
 	kind, rest, _ := strings.Cut(s, "/")
 	room, peer, _ := strings.Cut(rest, "/")
@@ -59,17 +62,13 @@ const (
 
 // Settle does what the deadlines of items ask for, of those that are still due: any node may call it, any number of times.
 // Most items are a run of a script each, and these are one round trip. One that fails does not hold up the others; the error
-// is of the first such.
+// is of the first such, or of one that says of the store that it doesn't answer.
 func (s *Store) Settle(ctx context.Context, items ...DueItem) (failed error) {
-	note := func(err error) {
-		if failed == nil {
-			failed = err
-		}
-	}
+	note := func(err error) { failed = graver(failed, err) }
 	single := make([]DueItem, 0, len(items))
 	runs := make([]invocation, 0, len(items))
 	for _, item := range items {
-		if item.Kind != DueDead && item.Kind != DueNode {
+		if !item.Kind.Long() {
 			single, runs = append(single, item), append(runs, s.settling(item))
 		}
 	}

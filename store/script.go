@@ -214,7 +214,7 @@ type invocation struct {
 }
 
 // runEach runs several scripts, in one round trip. A run that fails does not keep the others from theirs: its reply is
-// nil, and the error is of the first such.
+// nil, and the error is of the first such; see graver.
 func (s *Store) runEach(ctx context.Context, runs []invocation) ([]reply, error) {
 	pipe := s.client.Pipeline()
 	cmds := make([]*redis.Cmd, len(runs))
@@ -234,11 +234,19 @@ func (s *Store) runEach(ctx context.Context, runs []invocation) ([]reply, error)
 		default:
 			out[i] = res
 		}
-		if failed == nil {
-			failed = err
-		}
+		failed = graver(failed, err)
 	}
 	return out, failed
+}
+
+// graver returns of two errors the one that says of the store that it doesn't answer, not of a single run, such as of a key that is
+// not ours; else the first.
+func graver(first, second error) error {
+	internal := func(err error) bool { return hearth.ReasonOf(err) == hearth.ReasonInternal }
+	if first == nil || second != nil && internal(first) && !internal(second) {
+		return second
+	}
+	return first
 }
 
 // call runs a verb that returns a status first, and turns a status other than ok into its error; the rest of the reply is

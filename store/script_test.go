@@ -187,3 +187,16 @@ func TestAMalformedRecordIsAFaultOfTheServer(t *testing.T) {
 		t.Errorf("%v", e)
 	}
 }
+
+// Of several failures the one is told that says that the store doesn't answer; else the first.
+func TestGraver(t *testing.T) {
+	one, other := &hearth.Error{Reason: hearth.ReasonInternal}, &hearth.Error{Reason: hearth.ReasonInternal}
+	away := &hearth.Error{Reason: hearth.ReasonUnavailable}
+	for _, tt := range []struct{ first, second, want error }{
+		{nil, nil, nil}, {nil, one, one}, {one, nil, one}, {one, other, one}, {one, away, away}, {away, one, away},
+	} {
+		if got := graver(tt.first, tt.second); got != tt.want { //nolint:errorlint // itself
+			t.Errorf("of %v and %v it is %v", tt.first, tt.second, got)
+		}
+	}
+}

@@ -366,6 +366,16 @@ var mutants = []mutant{
 		"... nor who leaves it", "node/member.go", `if m.sub.Busy() {`, `if false {`, "httpapi", "TestNobodyWaitsForARoom",
 	},
 	{
+		"what is due goes to Redis a few batches at a time", "node/sweep.go", `make(chan struct{}, settlers)`, `make(chan struct{}, 1000)`,
+		"node", "TestFewBatchesAtATime",
+	},
+	{
+		"... a batch being one round trip", "node/sweep.go", `settleBatch = 20`, `settleBatch = 1`, "node", "TestWhatIsDueTogetherIsSettledTogether",
+	},
+	{
+		"... and what is long none of them", "node/sweep.go", ` && !items[n].Kind.Long() {`, ` {`, "node", "TestWhatIsLongIsSettledByItself",
+	},
+	{
 		"... nor whose socket ends", "httpapi/end.go", `|| c.member != nil && c.member.Busy() {`, `{`, "httpapi", "TestNobodyWaitsForARoom",
 	},
 	{
@@ -380,6 +390,9 @@ var mutants = []mutant{
 	},
 	{
 		"who doesn't close is closed", "httpapi/park.go", `k.conn.srv.alarms.set(&k.alarm, k, at)`, `_ = at`, "httpapi", "TestWhoDoesNotCloseIsClosed",
+	},
+	{
+		"... also if he was never let in", "httpapi/park.go", `_ = k.SetReadDeadline(at)`, ``, "httpapi", "TestWhoDoesNotCloseIsClosed",
 	},
 	{
 		"who has left sends no more than some", "httpapi/end.go", `case err == nil && c.discarded < maxDiscard:`, `case err == nil:`,
