@@ -18,9 +18,9 @@ const (
 	// settleBatch is how many items go by one round trip: enough that this is little of their cost, and so few that no call
 	// waits long for them.
 	settleBatch = 20
-	// settlers is how many batches of a node are under way at once, of whichever partitions. One that has no answer for that long is of
-	// a server that stands still, and holds up no more.
-	settlers      = 2
+	// settlers is how many batches of a node are under way at once, of whichever partitions.
+	settlers = 2
+	// settlersTrust is how long a batch waits for its turn: those before it are of a server that stands still, then.
 	settlersTrust = 100 * time.Millisecond
 	// sweepGap is how close two sweeps of a partition follow each other: what is due in between is settled together,
 	// well within the second that a deadline may be late.
