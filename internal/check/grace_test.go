@@ -116,6 +116,7 @@ func TestReturnsNotices(t *testing.T) {
 			for round := range uint64(40) {
 				h, _, err := runReturns(t.Context(), c, round+1, 20)
 				if errors.Is(err, errOvertaken) {
+					t.Logf("history %d: %v", round+1, err)
 					continue
 				}
 				if err != nil {

@@ -191,17 +191,17 @@ func (s *roomState) step(in *call, out *outcome) *roomState {
 	switch in.op {
 	case "leave", "remove":
 		return s.leave(in, out)
-	case "again":
-		if out.seq <= s.seq {
-			return nil
-		}
-		return s.at(out.seq)
-	case "room", "get":
+	case "room", "get", "again":
 		if out.unknown {
 			return s
 		}
 	}
 	switch in.op {
+	case "again":
+		if out.seq <= s.seq {
+			return nil
+		}
+		return s.at(out.seq)
 	case "room":
 		if out.reason != "" || out.session != s.session || out.count != len(s.members) {
 			return nil
