@@ -60,6 +60,7 @@ func (c *config) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	defer floorHeap(leastHeap)()
 	redis.SetLogger(redisLog{log})
 	listener, err := c.listen(ctx)
 	if err != nil {
