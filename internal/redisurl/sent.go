@@ -43,8 +43,11 @@ func (e *Error) Is(target error) bool {
 
 // answered reports whether there is nothing to find out: the server has answered, maybe with an error.
 func answered(err error) bool {
+	if err == nil {
+		return true
+	}
 	var e redis.Error
-	return err == nil || errors.As(err, &e)
+	return errors.As(err, &e)
 }
 
 // known reports whether err is of a hook below, by which the command went another way than by the client's connections, and says
@@ -58,7 +61,8 @@ func known(err error) bool {
 // mark stands in the place of a command's argument and notes that it was written to a connection. That alone tells what
 // was sent: an EOF or a timeout may as well be of a connection that was being made.
 type mark struct {
-	text    string
+	arg     any    // whose place it has
+	text    string // which that is
 	written bool
 }
 
@@ -80,14 +84,14 @@ func (m *mark) put(cmd redis.Cmder) {
 		m.written = true
 		return
 	}
-	m.text = text
+	m.arg, m.text = args[1], text
 	args[1] = m
 }
 
 // take puts the argument back.
 func (m *mark) take(cmd redis.Cmder) {
 	if args := cmd.Args(); len(args) > 1 && args[1] == any(m) {
-		args[1] = m.text
+		args[1] = m.arg
 	}
 }
 
