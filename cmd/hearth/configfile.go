@@ -79,6 +79,7 @@ var settingKinds = map[string]string{
 	"size":        "a size, like 65536, 64KiB or 4MiB",
 	"duration":    "a time, like 500ms, 20s or 10m",
 	"stringSlice": "a list of texts",
+	"bool":        "true or false",
 }
 
 // settingText returns a value of a file as a flag of a type takes it, if it is of that type.
@@ -90,6 +91,8 @@ func settingText(kind string, value any) (text string, ok bool) {
 		return fmt.Sprint(v), kind == "int" || kind == "float64" || kind == "size"
 	case float64:
 		return strconv.FormatFloat(v, 'g', -1, 64), kind == "float64"
+	case bool:
+		return strconv.FormatBool(v), kind == "bool"
 	case []any:
 		var list []string
 		for _, one := range v {

@@ -27,6 +27,7 @@ peer-rate: 20
 max_value: 128KiB
 max-message: 2048
 log_age: 5m
+io_uring: false
 app-secret: "12345678901234567890123456789012"
 allowed_origins: [https://a.example, "https://b.example,c"]
 `)
@@ -34,15 +35,26 @@ allowed_origins: [https://a.example, "https://b.example,c"]
 		t.Fatal(err)
 	}
 	if c.addr != ":9090" || c.redis.url != "redis://r:6379" || c.partitions != 128 || c.acceptRate != 2.5 || c.peerRate != 20 ||
-		c.maxValue != 128<<10 || c.maxMessage != 2048 || c.logAge.String() != "5m0s" || c.secret != "12345678901234567890123456789012" ||
+		c.maxValue != 128<<10 || c.maxMessage != 2048 || c.logAge.String() != "5m0s" || c.ioURing || c.secret != "12345678901234567890123456789012" ||
 		!slices.Equal(c.origins, []string{"https://a.example", "https://b.example,c"}) {
 		t.Errorf("%+v", c)
 	}
-	for _, text := range []string{"", "# nothing", "---\n", "{}", "allowed-origins: []", "allowed-origins: https://a.example,https://b.example", `partitions: "64"`} {
+	for _, text := range []string{"", "# nothing", "---\n", "{}", "allowed-origins: []", "allowed-origins: https://a.example,https://b.example", `partitions: "64"`, `io-uring: "true"`} {
 		if _, err := settingsOf(text); err != nil {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
+}
+
+// A file may have each setting: every kind of flag has its name for what stands there.
+func TestFileKnowsEachKindOfSetting(t *testing.T) {
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	new(config).flags(flags)
+	flags.VisitAll(func(f *pflag.Flag) {
+		if settingKinds[f.Value.Type()] == "" {
+			t.Errorf("%s is a %s, of which a file knows nothing", f.Name, f.Value.Type())
+		}
+	})
 }
 
 // What is wrong with a file is said with the setting's name or the line, and with nothing that might be a secret.
@@ -76,6 +88,8 @@ func TestBadFileOfSettings(t *testing.T) {
 		"max-value: 1.5":                             "max-value must be a size",
 		"drain: 20":                                  "drain must be a time, like 500ms, 20s or 10m",
 		"drain: S3CRET":                              "drain must be a time",
+		"io-uring: S3CRET":                           "io-uring must be true or false",
+		"io-uring: 1":                                "io-uring must be true or false",
 		"allowed-origins: [[S3CRET]]":                "allowed-origins must be a list of texts",
 		"allowed-origins: {S3CRET: 1}":               "allowed-origins must be a list of texts",
 		"allowed-origins: [1]":                       "allowed-origins must be a list of texts",
