@@ -249,7 +249,8 @@ func (o *outbox) sent(n int, err error) {
 		}
 		o.frames = slices.Concat(left, o.frames)
 		o.state = writing
-		go o.write() // as in hand
+		o.drained.Broadcast() // shut waits no more: it makes an end of what is written
+		go o.write()          // as in hand
 		return
 	}
 	o.wrote(flight, o.flown.queued, o.flown.answers)

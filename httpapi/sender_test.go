@@ -319,6 +319,32 @@ func TestShutSendsWhatIsPosted(t *testing.T) {
 	})
 }
 
+// Nor does it wait for who writes what the kernel has not taken: closing the socket makes an end of that.
+func TestShutDoesNotWaitForTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, o := newSink(), &outbox{}
+		o.init(k, testSender, new(atomic.Int64))
+		o.state = posted
+		o.Send([]byte("x"))
+		var space []byte
+		o.load(&space)
+		shut := make(chan struct{})
+		go func() {
+			o.shut()
+			close(shut)
+		}()
+		synctest.Wait()
+		o.sent(0, nil)
+		synctest.Wait() // it is being written, and nobody takes it
+		select {
+		case <-shut:
+		default:
+			t.Error("it waits")
+		}
+		close(k.gate)
+	})
+}
+
 // A socket can be closed once nobody writes to it by its number.
 func TestShutWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
