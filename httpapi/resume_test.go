@@ -398,6 +398,27 @@ func TestPingBehindAResume(t *testing.T) {
 	}
 }
 
+// What a client asks for in one message with its resume holds from there on.
+func TestListeningBehindAResume(t *testing.T) {
+	c := newCluster(t, setup{limits: hearth.Limits{Grace: time.Minute, LargeRoom: 2}})
+	ann := c.join(0, "r", "ann", "host", nil)
+	c.join(0, "r", "cat", "guest", nil)
+	bob := c.join(1, "r", "bob", "guest", object{"listen": []string{"a"}})
+	from := bob.cursor()
+	ann.ok("set-metadata", object{"key": "a", "data": 1})
+	k := c.connect(0, "r", "bob", "guest")
+	k.send(`[{"id":1,"method":"join","params":{"listen":["a"],"resume":{"session_id":"` + bob.sess + `","cursor":"` + from + `"}}},` +
+		`{"id":2,"method":"listen-metadata-change","params":{"keys":["b"]}},{"id":3,"method":"listen-peers","params":{"all":true}}]`)
+	has(t, "replies", k.first(), "0.result.recovered", "true", "1.result.#", "0", "2.result.#", "0")
+	k.hears("on-metadata-change", "values.0.key", "a") // as it listened when that was
+	k.hears("on-metadata-change", "snapshot", "true", "values.0.key", "b")
+	ann.ok("set-metadata", object{"key": "a", "data": 2})
+	ann.ok("set-metadata", object{"key": "b", "data": 2})
+	k.hears("on-metadata-change", "values.0.key", "b", "values.0.data", "2")
+	c.join(1, "r", "dan", "guest", nil)
+	k.hears("on-peer-join", "peer_id", "dan")
+}
+
 // However often a client breaks off in the middle of what goes on, it is given every change once and in order.
 func TestResumeInTheMiddleOfIt(t *testing.T) {
 	t.Parallel()

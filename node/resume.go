@@ -90,6 +90,7 @@ func (m *Member) recover(ctx context.Context, from hearth.Cursor) bool {
 func (m *Member) replay() hearth.Cursor {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	keys, allPeers := m.view.keys, m.view.allPeers // which the batch of the join may have changed since
 	m.view = m.gap.reader
 	at := m.from
 	for _, c := range m.gap.changes {
@@ -101,5 +102,6 @@ func (m *Member) replay() hearth.Cursor {
 	}
 	m.gap = nil
 	m.view.roams, m.view.peer = false, m.conn.Peer // by its socket from here on
+	m.view.keys, m.view.allPeers = keys, allPeers
 	return at
 }
