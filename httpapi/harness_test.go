@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/hearthstore/hearth"
 	"github.com/hearthstore/hearth/auth"
 	"github.com/hearthstore/hearth/internal/redistest"
@@ -52,6 +54,7 @@ type setup struct {
 	limits       hearth.Limits
 	roles        *auth.Roles
 	starting     func() // called when a node's store is there, and the node is not
+	hook         redis.Hook
 }
 
 // cluster is some nodes, as servers on loopback, on one Redis.
@@ -105,6 +108,9 @@ func (c *cluster) on(t *testing.T) *cluster {
 func (c *cluster) start(s setup) {
 	c.Helper()
 	client := c.redis.Client(c)
+	if s.hook != nil {
+		client.AddHook(s.hook)
+	}
 	if s.limits.Grace == 0 {
 		s.limits.Grace = 50 * time.Millisecond
 	}

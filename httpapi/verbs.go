@@ -123,6 +123,7 @@ func join(k *call) ([]byte, error) {
 		return err
 	}
 	if c.member != nil { // it was attached, and its client begins anew
+		k.hold() // as in leave
 		err = c.member.Supersede(enter)
 	} else {
 		err = enter()
@@ -177,6 +178,7 @@ func (r *resume) check() (*node.Resume, error) {
 }
 
 func leave(k *call) ([]byte, error) {
+	k.hold() // what else ends it may come first, and then it fails
 	ended, err := k.conn.member.Leave(k.ctx())
 	if err != nil {
 		return nil, err
