@@ -29,6 +29,7 @@ type request struct {
 // call is a request that is being handled. Its handler returns the result object's JSON.
 type call struct {
 	conn   *conn
+	member *node.Member // whose call it is; nil for none
 	method string
 	params json.RawMessage
 	// after is run once the reply is queued: what has to follow it on the socket.
@@ -309,6 +310,7 @@ func (k *call) dispatch() (result []byte, err error) {
 	if k.conn.member == nil && !v.early && (!v.preview || k.conn.implicit == nil) {
 		return nil, hearth.Errorf(hearth.ReasonNotMember, "join first")
 	}
+	k.member = k.conn.member
 	if k.inline = v.inline && k.conn.fiber.Inline(); !v.inline {
 		k.conn.fiber.Leave()
 	}
@@ -343,10 +345,12 @@ func (k *call) bind(into any) error {
 func (s *Server) rpcFault(k *call, err error) *hearth.Error {
 	e := hearth.AsError(err)
 	if codes(e, true).http >= 500 {
-		k.conn.fiber.Leave() // the log may be slow
+		if k.later == nil { // else a goroutine answers it, and the fiber may be anybody's by now
+			k.conn.fiber.Leave() // the log may be slow
+		}
 		args := []any{"verb", k.method, "error", e}
-		if m := k.conn.member; m != nil {
-			args = append(args, "room", m.Room(), "peer", m.Peer())
+		if k.member != nil {
+			args = append(args, "room", k.member.Room(), "peer", k.member.Peer())
 		}
 		s.log.Warn("call failed", args...)
 	}

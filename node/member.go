@@ -133,6 +133,8 @@ func (m *Member) Caller(op string) *Caller {
 }
 
 func (m *Member) fence() store.Writer {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	return store.Writer{Session: m.session, Peer: m.conn.Peer, Conn: m.conn.Secret, User: m.principal.User}
 }
 

@@ -336,6 +336,29 @@ var mutants = []mutant{
 		"a request with something behind it is net/http's", "httpapi/upgrade.go", `if !ok || len(name) == 0 || bytes`, `if ok && bytes`, "httpapi", "TestLeavesTheRest",
 	},
 	{
+		"the end of a socket does not wait for who reads nothing", "httpapi/outbox.go", `		o.drained.Broadcast() // shut`, `		// shut`,
+		"httpapi", "TestShutDoesNotWaitForTheRest",
+	},
+	{
+		"a late answer leaves nobody's fiber", "httpapi/rpc.go", `if k.later == nil {`, `if true {`, "httpapi", "TestFailureOfALaterAnswer",
+	},
+	{
+		"a fiber has no round once it has ended", "internal/fiber/fiber.go", `f.round = nil // who`, `// who`,
+		"internal/fiber", "TestWhoHasEndedHasNothingToLeave",
+	},
+	{
+		"a leave that fails is answered before the end", "httpapi/verbs.go", `k.hold() // what else`, `// what else`,
+		"httpapi", "TestReplyToALeaveThatFails",
+	},
+	{
+		"... and so is a join anew", "httpapi/verbs.go", `k.hold() // as in leave`, `// as in leave`,
+		"httpapi", "TestReplyToAJoinAnewThatFails",
+	},
+	{
+		"what is listened to behind a resume holds", "node/resume.go", `m.view.keys, m.view.allPeers = keys, allPeers`, `_, _ = keys, allPeers`,
+		"httpapi", "TestListeningBehindAResume",
+	},
+	{
 		"what waits for a burst's end is sent before the socket is closed", "httpapi/outbox.go", `for o.offered() && !o.gone { // the`, `for false { // the`,
 		"httpapi", "TestShutSendsWhatIsPosted",
 	},

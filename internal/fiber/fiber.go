@@ -83,6 +83,7 @@ func (f *Fiber) run(r *Round) {
 			if f.ctx != nil {
 				*f.ctx = fiberContext{}
 			}
+			f.round = nil // who still has the fiber has nothing to leave
 			f.end()
 			return
 		case leaves:

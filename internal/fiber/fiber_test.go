@@ -191,6 +191,20 @@ func TestReuse(t *testing.T) {
 	})
 }
 
+// Whoever still has a fiber whose task has ended does no harm by it.
+func TestWhoHasEndedHasNothingToLeave(t *testing.T) {
+	var kept *Fiber
+	p := NewPool(func(f *Fiber, _ string) { kept = f })
+	defer p.Close()
+	var r Round
+	p.Run(&r, "one")
+	if kept.Inline() {
+		t.Error("it is in a round")
+	}
+	kept.Leave()
+	p.Run(&r, "another")
+}
+
 func TestContext(t *testing.T) {
 	type other struct{}
 	parent, cancel := context.WithTimeout(context.WithValue(t.Context(), other{}, 1), time.Hour)
