@@ -22,6 +22,7 @@ import (
 // stage is a member of a room whose store answers by heart: what a call costs here and not there. Its socket takes what it is
 // sent and sends nothing.
 type stage struct {
+	onCalls
 	conn   *conn
 	script atomic.Pointer[string] // the last that ran about the room
 	answer atomic.Pointer[[]any]  // what it is answered; nil: by the server
@@ -41,7 +42,7 @@ func (s *stage) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		answer := s.answer.Load()
 		c, ok := cmd.(answerable)
-		if !ok || !aboutStage(c.Args()) {
+		if !ok || !aboutRoom(c.Args(), stageRoom) {
 			return next(ctx, cmd)
 		}
 		if answer == nil {
@@ -58,19 +59,22 @@ func (s *stage) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// ProcessPipelineHook and DialHook implement redis.Hook.
-func (s *stage) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+// onCalls is the rest of a redis.Hook that looks at single commands alone.
+type onCalls struct{}
+
+func (onCalls) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (onCalls) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
 }
 
-func (s *stage) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func aboutStage(args []any) bool {
+// aboutRoom reports whether a command is a script of a room's.
+func aboutRoom(args []any, room string) bool {
 	if len(args) < 4 || args[0] != "evalsha" {
 		return false
 	}
 	key, ok := args[3].(string)
-	return ok && strings.HasSuffix(key, "}:s:"+stageRoom)
+	return ok && strings.HasSuffix(key, "}:s:"+room)
 }
 
 func newStage(tb testing.TB) *stage {

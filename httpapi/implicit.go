@@ -218,7 +218,7 @@ func appendPermissions(dst []byte, has []auth.Permission) []byte {
 
 // caller returns on whose behalf a read is made: the member, or before the join of a 100ms client its token.
 func (k *call) caller() *node.Caller {
-	if m := k.conn.member; m != nil {
+	if m := k.member; m != nil {
 		return m.Caller("")
 	}
 	p := k.conn.principal.Load()

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -13,21 +12,15 @@ import (
 )
 
 // lastCall is a hook: the next script of room r, once meanwhile is set, is not answered, and that happens before its caller is told.
-type lastCall struct{ meanwhile atomic.Pointer[func()] }
-
-func (l *lastCall) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (l *lastCall) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
+type lastCall struct {
+	onCalls
+	meanwhile atomic.Pointer[func()]
 }
 
+// ProcessHook implements redis.Hook.
 func (l *lastCall) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		args := cmd.Args()
-		if len(args) < 4 || args[0] != "evalsha" {
-			return next(ctx, cmd)
-		}
-		if key, ok := args[3].(string); !ok || !strings.HasSuffix(key, "}:s:r") {
+		if !aboutRoom(cmd.Args(), "r") {
 			return next(ctx, cmd)
 		}
 		f := l.meanwhile.Swap(nil)

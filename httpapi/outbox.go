@@ -365,10 +365,7 @@ func (o *outbox) shut() {
 		runtime.Gosched() // it may be in somebody's hands
 		o.mu.Lock()
 	}
-	o.gone = true
-	for o.state == flying {
-		o.drained.Wait()
-	}
+	o.gone = true // and from here on nothing is posted
 	o.drained.Broadcast()
 }
 

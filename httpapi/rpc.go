@@ -29,7 +29,7 @@ type request struct {
 // call is a request that is being handled. Its handler returns the result object's JSON.
 type call struct {
 	conn   *conn
-	member *node.Member // whose call it is; nil for none
+	member *node.Member // whose call it is, as its connection was when it came; nil for none
 	method string
 	params json.RawMessage
 	// after is run once the reply is queued: what has to follow it on the socket.
@@ -123,8 +123,8 @@ func (k *call) finish() {
 
 // hold keeps what ends the membership from overtaking the reply.
 func (k *call) hold() {
-	k.conn.member.Hold()
-	k.after = append(k.after, k.conn.member.Release)
+	k.member.Hold()
+	k.after = append(k.after, k.member.Release)
 }
 
 // reject replies to what is no request.
@@ -300,6 +300,7 @@ func methodName(name []byte) string {
 
 // dispatch runs the method.
 func (k *call) dispatch() (result []byte, err error) {
+	k.member = k.conn.member
 	v, ok := verbs[k.method]
 	if k.refused {
 		return nil, hearth.Errorf(hearth.ReasonTooLarge, "the batch's answers are over %d bytes; send this request again by itself", maxQueued)
@@ -307,10 +308,9 @@ func (k *call) dispatch() (result []byte, err error) {
 	if !ok {
 		return nil, hearth.Errorf(hearth.ReasonNoSuchMethod, "no method has that name")
 	}
-	if k.conn.member == nil && !v.early && (!v.preview || k.conn.implicit == nil) {
+	if k.member == nil && !v.early && (!v.preview || k.conn.implicit == nil) {
 		return nil, hearth.Errorf(hearth.ReasonNotMember, "join first")
 	}
-	k.member = k.conn.member
 	if k.inline = v.inline && k.conn.fiber.Inline(); !v.inline {
 		k.conn.fiber.Leave()
 	}

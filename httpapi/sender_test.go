@@ -319,47 +319,26 @@ func TestShutSendsWhatIsPosted(t *testing.T) {
 	})
 }
 
-// Nor does it wait for who writes what the kernel has not taken: closing the socket makes an end of that.
-func TestShutDoesNotWaitForTheRest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k, o := newSink(), &outbox{}
-		o.init(k, testSender, new(atomic.Int64))
-		o.state = posted
-		o.Send([]byte("x"))
-		var space []byte
-		o.load(&space)
-		shut := make(chan struct{})
-		go func() {
-			o.shut()
-			close(shut)
-		}()
-		synctest.Wait()
-		o.sent(0, nil)
-		synctest.Wait() // it is being written, and nobody takes it
-		select {
-		case <-shut:
-		default:
-			t.Error("it waits")
-		}
-		close(k.gate)
-	})
+// shutInFlight returns an outbox of k that the sender is sending a byte of, and what is closed when shut, which waits, has returned.
+func shutInFlight(k *sink) (o *outbox, shut chan struct{}) {
+	o, shut = &outbox{}, make(chan struct{})
+	o.init(k, testSender, new(atomic.Int64))
+	o.state = posted
+	o.Send([]byte("x"))
+	var space []byte
+	o.load(&space)
+	go func() {
+		o.shut()
+		close(shut)
+	}()
+	synctest.Wait()
+	return o, shut
 }
 
 // A socket can be closed once nobody writes to it by its number.
 func TestShutWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := &outbox{}
-		o.init(newSink(), testSender, new(atomic.Int64))
-		o.state = posted
-		o.Send([]byte("x"))
-		var space []byte
-		o.load(&space)
-		shut := make(chan struct{})
-		go func() {
-			o.shut()
-			close(shut)
-		}()
-		synctest.Wait()
+		o, shut := shutInFlight(newSink())
 		select {
 		case <-shut:
 			t.Error("it may be closed while it is being sent to")
@@ -368,8 +347,25 @@ func TestShutWaits(t *testing.T) {
 		o.sent(1, nil)
 		<-shut
 		o.Send([]byte("too late"))
+		var space []byte
 		if o.state = posted; o.load(&space) != nil || o.state != resting {
 			t.Error("it is sent to when it is shut")
 		}
+	})
+}
+
+// It waits for no goroutine that writes what the kernel has not taken: closing the socket makes an end of that.
+func TestShutDoesNotWaitForTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newSink()
+		o, shut := shutInFlight(k)
+		o.sent(0, nil)
+		synctest.Wait() // it is being written, and nobody takes it
+		select {
+		case <-shut:
+		default:
+			t.Error("it waits")
+		}
+		close(k.gate)
 	})
 }

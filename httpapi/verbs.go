@@ -70,7 +70,7 @@ func ignored(*call) ([]byte, error) { return empty, nil }
 
 func ping(k *call) ([]byte, error) {
 	b := strconv.AppendInt([]byte(`{"timestamp":`), time.Now().UnixMilli(), 10)
-	if m := k.conn.member; m != nil {
+	if m := k.member; m != nil {
 		b = append(append(append(b, `,"cursor":"`...), m.Cursor().String()...), '"')
 	}
 	return append(b, '}'), nil
@@ -179,7 +179,7 @@ func (r *resume) check() (*node.Resume, error) {
 
 func leave(k *call) ([]byte, error) {
 	k.hold() // what else ends it may come first, and then it fails
-	ended, err := k.conn.member.Leave(k.ctx())
+	ended, err := k.member.Leave(k.ctx())
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +203,7 @@ func refreshToken(k *call) ([]byte, error) {
 		return nil, hearth.Errorf(hearth.ReasonForbidden, "the new token has to be of the same room, user and peer")
 	}
 	k.conn.renew(p)
-	if m := k.conn.member; m != nil {
+	if m := k.member; m != nil {
 		m.Refresh(p)
 	}
 	return append(strconv.AppendInt([]byte(`{"exp":`), p.Expires.Unix(), 10), '}'), nil
@@ -224,7 +224,7 @@ func peerUpdate(k *call) ([]byte, error) {
 	if err := k.bind(&q); err != nil {
 		return nil, err
 	}
-	m := k.conn.member
+	m := k.member
 	if q.PeerID == "" {
 		q.PeerID = m.Peer()
 	}
@@ -335,7 +335,7 @@ func listenPeers(k *call) ([]byte, error) {
 	if q.All == nil {
 		return nil, hearth.BadParams("all is missing: true to be told of each peer in a large room, false not to be")
 	}
-	return empty, k.conn.member.ListenPeers(*q.All)
+	return empty, k.member.ListenPeers(*q.All)
 }
 
 func appendPeers(dst []byte, peers []hearth.Peer) []byte {
@@ -362,7 +362,7 @@ func groupOwn(add bool) func(*call) ([]byte, error) {
 		if err := k.bind(&q); err != nil {
 			return nil, err
 		}
-		q.PeerID = k.conn.member.Peer()
+		q.PeerID = k.member.Peer()
 		return regroup(k, q, add)
 	}
 }
@@ -383,7 +383,7 @@ func regroup(k *call, q groupParams, add bool) ([]byte, error) {
 	if add {
 		change = k.conn.srv.node.AddToGroup
 	}
-	groups, err := change(k.conn.ctx, k.conn.member.Caller(q.OpID), q.PeerID, q.Name)
+	groups, err := change(k.conn.ctx, k.member.Caller(q.OpID), q.PeerID, q.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -400,7 +400,7 @@ func peerLeaveRequest(k *call) ([]byte, error) {
 		return nil, err
 	}
 	k.hold() // it may be the caller itself
-	_, err := k.conn.srv.node.Remove(k.conn.ctx, k.conn.member.Caller(q.OpID), q.RequestedFor, q.Reason)
+	_, err := k.conn.srv.node.Remove(k.conn.ctx, k.member.Caller(q.OpID), q.RequestedFor, q.Reason)
 	return empty, err
 }
 
@@ -414,6 +414,6 @@ func endRoom(k *call) ([]byte, error) {
 		return nil, err
 	}
 	k.hold()
-	_, err := k.conn.srv.node.End(k.conn.ctx, k.conn.member.Caller(q.OpID), q.Reason, q.Lock)
+	_, err := k.conn.srv.node.End(k.conn.ctx, k.member.Caller(q.OpID), q.Reason, q.Lock)
 	return empty, err
 }

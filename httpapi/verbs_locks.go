@@ -30,7 +30,7 @@ func lockAcquire(k *call) ([]byte, error) {
 	if q.WaitMS > 0 && !k.alone {
 		return nil, hearth.BadParams("wait_ms is not for batches: send the request by itself")
 	}
-	held, wait, err := k.conn.member.Acquire(k.ctx(), q.OpID, node.AcquireParams{Lock: q.Name, TTL: ttl, Keys: q.Keys},
+	held, wait, err := k.member.Acquire(k.ctx(), q.OpID, node.AcquireParams{Lock: q.Name, TTL: ttl, Keys: q.Keys},
 		time.Duration(q.WaitMS)*time.Millisecond)
 	switch {
 	case err != nil:
@@ -87,7 +87,7 @@ func lockRenew(k *call) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	held, err := k.conn.srv.node.RenewLock(k.ctx(), k.conn.member.Caller(q.OpID), q.holding(), ttl, "")
+	held, err := k.conn.srv.node.RenewLock(k.ctx(), k.member.Caller(q.OpID), q.holding(), ttl, "")
 	if err != nil {
 		return nil, err
 	}
@@ -99,5 +99,5 @@ func lockRelease(k *call) ([]byte, error) {
 	if err := k.bind(&q); err != nil {
 		return nil, err
 	}
-	return empty, k.conn.srv.node.ReleaseLock(k.ctx(), k.conn.member.Caller(q.OpID), q.holding())
+	return empty, k.conn.srv.node.ReleaseLock(k.ctx(), k.member.Caller(q.OpID), q.holding())
 }

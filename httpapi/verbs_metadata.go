@@ -78,7 +78,7 @@ func setMetadata(k *call) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, caller := k.conn.srv.node, k.conn.member.Caller(q.OpID)
+	n, caller := k.conn.srv.node, k.member.Caller(q.OpID)
 	if caller.Lock, err = q.holding(); err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func getMetadata(k *call) ([]byte, error) {
 			return nil, err
 		}
 	}
-	_, e, err := k.conn.srv.node.Get(k.ctx(), k.conn.member.Caller(""), keyOr(q.Key))
+	_, e, err := k.conn.srv.node.Get(k.ctx(), k.member.Caller(""), keyOr(q.Key))
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func listMetadata(k *call) ([]byte, error) {
 	if err := k.bind(&q); err != nil {
 		return nil, err
 	}
-	page, err := k.conn.srv.node.List(k.conn.ctx, k.conn.member.Caller(""), q.Prefix, q.Limit, q.Cursor)
+	page, err := k.conn.srv.node.List(k.conn.ctx, k.member.Caller(""), q.Prefix, q.Limit, q.Cursor)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +195,7 @@ func updateMetadata(k *call) ([]byte, error) {
 	if err := k.bind(&q); err != nil {
 		return nil, err
 	}
-	caller := k.conn.member.Caller(q.OpID)
+	caller := k.member.Caller(q.OpID)
 	ops, err := q.ops(caller)
 	if err != nil {
 		return nil, err
@@ -218,7 +218,7 @@ func listenMetadata(k *call) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := k.conn.member
+	m := k.member
 	seq, entries, err := m.Listen(k.conn.ctx, watch)
 	if err != nil {
 		return nil, err
@@ -252,7 +252,7 @@ func broadcast(k *call) ([]byte, error) {
 		}
 	}
 	m := &hearth.Message{ID: q.MessageID, Type: q.Info.Type, Message: q.Info.Message, Roles: q.Roles, Peer: q.PeerID}
-	sent, err := k.conn.srv.node.Broadcast(k.ctx(), k.conn.member.Caller(q.OpID), m)
+	sent, err := k.conn.srv.node.Broadcast(k.ctx(), k.member.Caller(q.OpID), m)
 	if err != nil {
 		return nil, err
 	}

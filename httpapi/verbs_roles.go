@@ -13,7 +13,7 @@ func roleChangeRequest(k *call) ([]byte, error) {
 	if err := k.bind(&q); err != nil {
 		return nil, err
 	}
-	n, c := k.conn.srv.node, k.conn.member.Caller(q.OpID)
+	n, c := k.conn.srv.node, k.member.Caller(q.OpID)
 	if q.RequestedFor == "" && len(q.Roles) > 0 {
 		return empty, n.ChangeRoles(k.conn.ctx, c, q.Roles, q.Role, q.Force)
 	}
@@ -35,7 +35,7 @@ func roleChange(k *call) ([]byte, error) {
 	if err := k.bind(&q); err != nil {
 		return nil, err
 	}
-	p, err := k.conn.srv.node.AcceptRole(k.conn.ctx, k.conn.member.Caller(q.OpID), q.RequestedBy, q.Role, q.Token)
+	p, err := k.conn.srv.node.AcceptRole(k.conn.ctx, k.member.Caller(q.OpID), q.RequestedBy, q.Role, q.Token)
 	if err != nil {
 		return nil, err
 	}

@@ -238,7 +238,7 @@ func entryFrames(seq uint64, entries []hearth.Entry, send func(method string, pa
 func (m *Member) Leave(ctx context.Context) (ended bool, err error) {
 	ctx, cancel := within(ctx)
 	defer cancel()
-	m.Hold()
+	m.Hold() // for good, if it succeeds: then nothing else has ended it
 	ended, err = m.node.store.Leave(ctx, m.room, m.fence(), hearth.Left)
 	if err == nil {
 		if m.sub.Busy() {

@@ -34,11 +34,15 @@ func floorHeap(least uint64) (stop func()) {
 	if os.Getenv("GOGC") != "" {
 		return func() {}
 	}
+	return newHeapFloor(least).stop
+}
+
+func newHeapFloor(least uint64) *heapFloor {
 	f := &heapFloor{least: least, percent: doubling, samples: []metrics.Sample{
 		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},
 	}}
 	f.collected()
-	return f.stop
+	return f
 }
 
 // collected sets what the next collection waits for, and has itself called after that one.

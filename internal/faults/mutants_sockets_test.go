@@ -83,7 +83,7 @@ var socketMutants = []mutant{
 		"who is behind holds up nobody else", "httpapi/outbox.go", `if o.answers > maxQueued && f.Inline() {`, `if false {`, "httpapi", "TestWhoLeaves",
 	},
 	{
-		"a socket is not closed while it is sent to", "httpapi/outbox.go", `for o.state == flying {`, `for o.state > writing {`, "httpapi", "TestShutWaits",
+		"a socket is not closed while it is sent to", "httpapi/outbox.go", `for o.offered() && !o.gone { // the`, `for o.state == posted && !o.gone { // the`, "httpapi", "TestShutWaits",
 	},
 	{
 		"what is partly taken goes on where it was left", "httpapi/outbox.go", `slices.Concat(left, o.frames)`, `slices.Concat(o.frames, left)`,
@@ -151,6 +151,9 @@ var socketMutants = []mutant{
 	{
 		"a context of who has left is nobody else's", "internal/fiber/fiber.go", `f.ctx.fiber, f.ctx = nil, nil`, `_ = f`,
 		"internal/fiber", "TestContextOfWhoHasLeft",
+	},
+	{
+		"who is in a room that is handed on to holds up nobody when his socket ends", "httpapi/end.go", `|| c.member != nil && c.member.Busy() {`, `{`, "httpapi", "TestNobodyWaitsForARoom",
 	},
 	{
 		"a call that is under way when its socket ends holds up nobody", "httpapi/end.go", `c.later.Load() > 0 || `, ``,

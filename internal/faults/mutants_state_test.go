@@ -228,9 +228,6 @@ var stateMutants = []mutant{
 		"... and what is long none of them", "node/sweep.go", ` && !items[n].Kind.Long() {`, ` {`, "node", "TestWhatIsLongIsSettledByItself",
 	},
 	{
-		"... nor whose socket ends", "httpapi/end.go", `|| c.member != nil && c.member.Busy() {`, `{`, "httpapi", "TestNobodyWaitsForARoom",
-	},
-	{
 		"a log begins anew only in the epoch that was heard", "store/lua/rewound.lua", `or epoch ~= ARGV[3] then`, `then`,
 		"store", "TestContract/.*/^rewound$",
 	},

@@ -61,15 +61,15 @@ func known(err error) bool {
 // mark stands in the place of a command's argument and notes that it was written to a connection. That alone tells what
 // was sent: an EOF or a timeout may as well be of a connection that was being made.
 type mark struct {
-	arg     any    // whose place it has
-	text    string // which that is
+	arg     any // a string, whose place it has
 	written bool
 }
 
 // MarshalBinary is called when the command is written.
 func (m *mark) MarshalBinary() ([]byte, error) {
+	text, _ := m.arg.(string)
 	m.written = true
-	return []byte(m.text), nil
+	return []byte(text), nil
 }
 
 // put puts the mark into a command, which has to have an argument that is a string; else it counts as sent.
@@ -79,13 +79,11 @@ func (m *mark) put(cmd redis.Cmder) {
 		m.written = true
 		return
 	}
-	text, ok := args[1].(string)
-	if !ok {
+	if _, ok := args[1].(string); !ok {
 		m.written = true
 		return
 	}
-	m.arg, m.text = args[1], text
-	args[1] = m
+	m.arg, args[1] = args[1], m
 }
 
 // take puts the argument back.
